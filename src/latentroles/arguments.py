@@ -1,0 +1,90 @@
+"""Checks of constructor arguments: one wording for every refusal.
+
+Each function returns the value in its plain Python type, so that two descriptors that mean the
+same are equal, hash alike and serialise alike (`numpy.int64(3)` becomes `3`, `1` becomes `1.0`).
+"""
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from numbers import Real
+from typing import NamedTuple
+
+from .errors import SpecError, nearest, user_line
+
+
+class Range(NamedTuple):
+    """An interval of real numbers, and the words for it."""
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+POSITIVE = Range("a number greater than 0", lambda v: v > 0)
+NON_NEGATIVE = Range("a number of at least 0", lambda v: v >= 0)
+DECAY = Range("a number of at least 0 and less than 1", lambda v: 0 <= v < 1)
+FINITE = Range("a finite number", lambda v: True)
+
+
+def integer(owner: str, name: str, value: object, meaning: str, *, minimum: int = 1) -> int:
+    """Returns `value` as an int of at least `minimum`; `meaning` says what the argument counts."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < minimum:
+        raise SpecError(
+            f"{user_line()}{owner}: {name} ({meaning}) must be an integer of at least {minimum}; "
+            f"received {value!r}. Fix: pass {name}={minimum} or more."
+        )
+    return number
+
+
+def pair(owner: str, name: str, value: object, meaning: str, *, minimum: int) -> tuple[int, int]:
+    """Returns (height, width) from one integer or from two."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise SpecError(
+                f"{user_line()}{owner}: {name} ({meaning}) must be one integer or a pair "
+                f"(height, width); received {value!r}. Fix: pass {name}=n or {name}=(n, m)."
+            )
+        height, width = value
+    else:
+        height = width = value
+    return (
+        integer(owner, name, height, meaning, minimum=minimum),
+        integer(owner, name, width, meaning, minimum=minimum),
+    )
+
+
+def real(owner: str, name: str, value: object, range: Range = FINITE) -> float:
+    """Returns `value` as a finite float in `range`."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and range.holds(number):
+            return number
+    raise SpecError(
+        f"{user_line()}{owner}: {name} must be {range.words}; received {value!r}. "
+        f"Fix: pass {name} as {range.words}."
+    )
+
+
+def boolean(owner: str, name: str, value: object) -> bool:
+    """Returns `value` when it is True or False."""
+    if not isinstance(value, bool):
+        raise SpecError(
+            f"{user_line()}{owner}: {name} must be True or False; received {value!r}. "
+            f"Fix: pass {name}=True or {name}=False."
+        )
+    return value
+
+
+def choice(owner: str, name: str, value: object, known: Iterable[str]) -> str:
+    """Returns `value` when it is one of the strings `known`."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise SpecError(
+            f"{user_line()}{owner}: {name} must be one of {', '.join(map(repr, known))}; "
+            f"received {value!r}.{nearest(str(value), known)}"
+        )
+    return value

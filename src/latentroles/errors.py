@@ -1,0 +1,64 @@
+"""Every error a user can cause. All derive from `LatentrolesError`.
+
+A message states the rule, what was received, and the fix; where the cause is a line of the
+user's own code, it starts with that line.
+"""
+
+import sys
+from pathlib import Path
+
+_PACKAGE_ROOTS = ("latentroles", "latentroles_torch", "latentroles_jax")
+
+
+class LatentrolesError(Exception):
+    """The base of every error that latentroles raises on bad input."""
+
+
+class SpecError(LatentrolesError):
+    """A declaration that cannot mean anything: unknown names, conflicting roles, bad arguments."""
+
+
+class ShapeError(SpecError):
+    """Shapes, axes, time extents or dtypes that do not fit together."""
+
+
+class RouteError(SpecError):
+    """A declared gradient route that the model cannot have."""
+
+
+class PluginError(LatentrolesError):
+    """A backend, environment, loss, role or spec that is not registered or not installed."""
+
+
+class DataError(LatentrolesError):
+    """A trajectory file or a batch that cannot be used."""
+
+
+class CheckpointError(LatentrolesError):
+    """A checkpoint that cannot be read, or that belongs to another model."""
+
+
+class TrainingError(LatentrolesError):
+    """Training stopped: a loss is not finite, or the run folder cannot be written."""
+
+
+def user_line() -> str:
+    """Returns "file.py:12: " for the innermost frame outside latentroles, or "" when there is none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.split(".")[0] not in _PACKAGE_ROOTS:
+            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}: "
+        frame = frame.f_back
+    return ""
+
+
+def nearest(name: str, known: object) -> str:
+    """Returns " Did you mean 'x'?" for the closest of `known`, or the list of all of them."""
+    import difflib
+
+    names = sorted(str(k) for k in known)  # type: ignore[attr-defined]
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known: {', '.join(names)}." if names else " None are registered."

@@ -1,0 +1,16 @@
+"""The language: expressions, layers, losses, and the Spec that holds them."""
+
+from . import losses as losses
+from . import nn as nn
+from .declarations import Box as Box
+from .declarations import Discrete as Discrete
+from .declarations import Gate as Gate
+from .declarations import Latent as Latent
+from .declarations import Loss as Loss
+from .declarations import Module as Module
+from .declarations import Phase as Phase
+from .declarations import Target as Target
+from .expr import Constant as Constant
+from .expr import Expr as Expr
+from .spec import Spec as Spec
+from .types import Type as Type

@@ -1,0 +1,127 @@
+"""The registry of array functions: opaque functions of arrays, written once for every backend.
+
+An array function takes arrays of any library that follows the Python array API standard and
+declares its algebra, never its pressure: the rules derive that from the structure around it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ShapeError, SpecError, nearest, user_line
+from .types import Type
+
+KINDS = ("distance", "classification", "divergence", "contrastive", "ranking", "statistic", "array")
+
+
+@dataclass(frozen=True)
+class ArrayFunction:
+    """An array function with its declared algebra.
+
+    Args:
+        name: the name it has in specs, JSON and emitted source.
+        function: arrays and keyword arguments -> array.
+        kind: one of `KINDS`; "array" marks a helper that is no loss.
+        couples: True when entries of the batch meet in it other than in the final mean.
+        prevents_collapse: True when a constant latent scores badly.
+        differentiable: False when its result carries no gradient.
+        infer: (operand types, keyword arguments) -> type of the result.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    kind: str
+    couples: bool
+    prevents_collapse: bool
+    differentiable: bool
+    infer: Callable[[Sequence[Type], dict[str, Any]], Type]
+
+
+_FUNCTIONS: dict[str, ArrayFunction] = {}
+
+
+def equal_shapes(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of float operands with equal event shapes and leading axes."""
+    first = types[0]
+    for t in types:
+        if t.dtype != "float" or t.shape != first.shape or t.lead() != first.lead():
+            raise ShapeError(
+                f"{user_line()}a loss compares arrays of one shape, got "
+                f"{' and '.join(str(u) for u in types)}."
+            )
+    return Type()
+
+
+def class_indices(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of logits (..., n) and integer classes (...)."""
+    logits, classes = types
+    if logits.dtype != "float" or classes.dtype != "int" or logits.shape[:-1] != classes.shape:
+        raise ShapeError(
+            f"{user_line()}cross_entropy needs logits (..., n) and integer classes (...), got "
+            f"{logits} and {classes}."
+        )
+    return Type()
+
+
+def array_function_of(
+    kind: str,
+    *,
+    couples: bool = False,
+    prevents_collapse: bool = False,
+    differentiable: bool = True,
+    infer: Callable[[Sequence[Type], dict[str, Any]], Type] = equal_shapes,
+    name: str | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers an array function under its own name, or under `name`.
+
+    Raises:
+        SpecError: the kind is unknown, or the name is taken by another function.
+    """
+    if kind not in KINDS:
+        raise SpecError(f"an array function's kind is one of {', '.join(KINDS)}, got {kind!r}.")
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        key = name or function.__name__
+        known = _FUNCTIONS.get(key)
+        if known is not None and known.function.__module__ != function.__module__:
+            raise SpecError(
+                f"the array function {key!r} is registered by {known.function.__module__} already; "
+                f"{function.__module__} must choose another name."
+            )
+        _FUNCTIONS[key] = ArrayFunction(
+            key, function, kind, couples, prevents_collapse, differentiable, infer
+        )
+        return function
+
+    return register
+
+
+def array_function(name: str) -> ArrayFunction:
+    """Looks an array function up, in this process or among the installed plugins."""
+    if name not in _FUNCTIONS:
+        from ..plugins import load_losses
+
+        load_losses()
+    if name not in _FUNCTIONS:
+        raise SpecError(
+            f"{user_line()}no array function {name!r} is registered.{nearest(name, _FUNCTIONS)}"
+        )
+    return _FUNCTIONS[name]
+
+
+def all_array_functions() -> dict[str, ArrayFunction]:
+    """Every registered array function by name."""
+    from ..plugins import load_losses
+
+    load_losses()
+    return dict(sorted(_FUNCTIONS.items()))
+
+
+class _Functions:
+    """The registered functions as attributes, which is how emitted source calls them."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return array_function(name).function
+
+
+functions = _Functions()

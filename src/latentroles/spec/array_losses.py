@@ -1,0 +1,165 @@
+"""The array functions of the shipped losses, written once against the array API standard.
+
+Means are taken over everything that is left. Each function is safe at its kinks: equal operands,
+zero vectors and ties give finite values and the same derivative on every backend.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from .array_functions import array_function_of, class_indices
+from .types import Type
+
+
+def _per_pixel(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """(..., C, H, W) and (..., C, H, W) -> (..., H, W)."""
+    from .array_functions import equal_shapes
+
+    equal_shapes(types, arguments)
+    return types[0].with_shape(types[0].shape[-2:])
+
+
+def _like_first(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    return types[0]
+
+
+@array_function_of("distance")
+def mse(prediction: Any, target: Any) -> Any:
+    """mean((prediction - target)^2)."""
+    xp = array_namespace(prediction)
+    return xp.mean((prediction - target) ** 2)
+
+
+@array_function_of("distance")
+def cosine(prediction: Any, target: Any) -> Any:
+    """mean(1 - cos(prediction, target)) over the last axis; a zero vector has cosine 0."""
+    xp = array_namespace(prediction)
+    return xp.mean(1 - xp.sum(unit(prediction) * unit(target), axis=-1))
+
+
+@array_function_of("classification", infer=class_indices)
+def cross_entropy(logits: Any, classes: Any) -> Any:
+    """mean(logsumexp(logits) - logits[class]); logits (..., n), classes (...) in 0..n-1."""
+    xp = array_namespace(logits)
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    n = logits.shape[-1]
+    chosen = classes[..., None] == xp.arange(n, dtype=classes.dtype, device=device(logits))
+    picked = xp.sum(shifted * xp.astype(chosen, logits.dtype), axis=-1)
+    return xp.mean(xp.log(xp.sum(xp.exp(shifted), axis=-1)) - picked)
+
+
+@array_function_of("array", infer=_per_pixel)
+def pixel_error(prediction: Any, target: Any) -> Any:
+    """mean_c |prediction - target|: (..., C, H, W) twice -> (..., H, W)."""
+    xp = array_namespace(prediction)
+    difference = prediction - target
+    # d * sign(d) is |d| with derivative 0 at 0 everywhere; abs itself is not that in JAX.
+    return xp.mean(difference * xp.sign(difference), axis=-3)
+
+
+@array_function_of("array", infer=_like_first, differentiable=False)
+def box_weight(error: Any, *, kernel: int, stride: int, beta: float, limit: float) -> Any:
+    """clip((error / local)^beta, limit), where local is the error's mean over boxes.
+
+    The boxes have size `kernel` and step `stride`; their means are resized bilinearly to the
+    size of the error, (..., H, W). Where an error and its surroundings are zero the weight is 1.
+    """
+    xp = array_namespace(error)
+    rows = _as(error, _local_mean(error.shape[-2], kernel, stride))
+    columns = _as(error, _local_mean(error.shape[-1], kernel, stride))
+    local = xp.matmul(xp.matmul(rows, error), columns.T)
+    tiny = 1e-6
+    ratio = (error + tiny) / (local + tiny)
+    return xp.clip(ratio**beta, 0.0, limit)
+
+
+@array_function_of("statistic")
+def weighted_mean(values: Any, weights: Any) -> Any:
+    """mean(weights * values); the weights are a stopped Expr."""
+    xp = array_namespace(values)
+    return xp.mean(weights * values)
+
+
+@array_function_of("statistic", couples=True)
+def median_scale(delta: Any, *, target: float) -> Any:
+    """(median ||delta|| - target)^2 over all leading axes; delta (..., n).
+
+    The median of an even number of lengths is the mean of the middle two.
+    """
+    xp = array_namespace(delta)
+    lengths = xp.sort(xp.reshape(length(delta), (-1,)))
+    n = lengths.shape[0]
+    return ((lengths[(n - 1) // 2] + lengths[n // 2]) / 2 - target) ** 2
+
+
+@array_function_of("ranking")
+def goal_ranking(position: Any, *, margin: float, pairs: int) -> Any:
+    """mean relu(margin - (d_i - d_j)) over i < j, where d_i = ||p_i - p_(T-1)||.
+
+    position is (batch, time, n). A later frame must be nearer to the last one. At most `pairs`
+    pairs are used, spread evenly over all of them.
+    """
+    xp = array_namespace(position)
+    distance = length(position - position[:, -1:])
+    first, second = _pairs(position.shape[1], pairs)
+    later, sooner = (
+        xp.take(distance, xp.asarray(i, device=device(position)), axis=1) for i in (second, first)
+    )
+    violation = margin - (sooner - later)
+    return xp.mean(xp.where(violation > 0, violation, xp.zeros_like(violation)))
+
+
+def length(x: Any) -> Any:
+    """||x|| over the last axis, with derivative 0 at 0."""
+    xp = array_namespace(x)
+    squared = xp.sum(x * x, axis=-1)
+    positive = squared > 0
+    safe = xp.where(positive, squared, xp.ones_like(squared))
+    return xp.where(positive, xp.sqrt(safe), xp.zeros_like(squared))
+
+
+def unit(x: Any) -> Any:
+    """x / ||x|| over the last axis; a zero vector stays zero, with derivative 0."""
+    xp = array_namespace(x)
+    squared = xp.sum(x * x, axis=-1, keepdims=True)
+    positive = squared > 0
+    safe = xp.where(positive, squared, xp.ones_like(squared))
+    return xp.where(positive, x / xp.sqrt(safe), xp.zeros_like(x))
+
+
+def _as(like: Any, matrix: np.ndarray) -> Any:
+    xp = array_namespace(like)
+    return xp.asarray(matrix, dtype=like.dtype, device=device(like))
+
+
+@lru_cache(maxsize=64)
+def _local_mean(size: int, kernel: int, stride: int) -> np.ndarray:
+    """The matrix (size, size) that takes box means of a line and resizes them to its length.
+
+    Box means: no padding. Resizing: bilinear with half-pixel centres, edges repeated.
+    """
+    boxes = (size - kernel) // stride + 1
+    pool = np.zeros((boxes, size))
+    for i in range(boxes):
+        pool[i, i * stride : i * stride + kernel] = 1.0 / kernel
+    centre = np.clip((np.arange(size) + 0.5) * boxes / size - 0.5, 0.0, boxes - 1.0)
+    low = np.floor(centre).astype(int)
+    high = np.minimum(low + 1, boxes - 1)
+    resize = np.zeros((size, boxes))
+    resize[np.arange(size), low] += 1.0 - (centre - low)
+    resize[np.arange(size), high] += centre - low
+    return resize @ pool
+
+
+@lru_cache(maxsize=64)
+def _pairs(frames: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Index pairs i < j below `frames`, at most `most` of them, evenly spread."""
+    first, second = np.triu_indices(frames, k=1)
+    if len(first) > most:
+        keep = np.linspace(0, len(first) - 1, most).round().astype(int)
+        first, second = first[keep], second[keep]
+    return first, second

@@ -1,0 +1,32 @@
+"""Neutral layers, and the architectures composed from them."""
+
+from .activations import ACTIVATIONS as ACTIVATIONS
+from .activations import Gelu as Gelu
+from .activations import Relu as Relu
+from .activations import Sigmoid as Sigmoid
+from .activations import Silu as Silu
+from .activations import Tanh as Tanh
+from .architectures import conv_decoder as conv_decoder
+from .architectures import conv_encoder as conv_encoder
+from .architectures import gru as gru
+from .architectures import linear as linear
+from .architectures import mlp as mlp
+from .containers import Residual as Residual
+from .containers import Sequential as Sequential
+from .initial import Parameter as Parameter
+from .initial import check_weights as check_weights
+from .initial import initial_weights as initial_weights
+from .layer import LAYERS as LAYERS
+from .layer import Layer as Layer
+from .layer import from_json as from_json
+from .layer import register as register
+from .layers import Conv2d as Conv2d
+from .layers import ConvTranspose2d as ConvTranspose2d
+from .layers import Embedding as Embedding
+from .layers import Flatten as Flatten
+from .layers import GroupNorm as GroupNorm
+from .layers import LayerNorm as LayerNorm
+from .layers import Linear as Linear
+from .layers import Rearrange as Rearrange
+from .layers import Reduce as Reduce
+from .recurrent import GRU as GRU

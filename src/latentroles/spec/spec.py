@@ -1,0 +1,413 @@
+"""The Spec: one declaration of a world model, from which everything else follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..errors import ShapeError, SpecError, nearest, user_line
+from ..roles import Role
+from .declarations import (
+    Allowance,
+    Box,
+    Discrete,
+    Gate,
+    Latent,
+    Loss,
+    Module,
+    Noise,
+    Phase,
+    State,
+    Target,
+)
+from .expr import Expr, as_expr
+from .kinds import infer
+from .types import Type
+
+MAIN = "main"
+
+
+class Spec:
+    """A world model as a declaration: latents with roles, modules, losses, gradient routes.
+
+    Args:
+        name: the model's name; the emitted class is named after it.
+    """
+
+    def __init__(self, name: str):
+        if not name or not all(c.isalnum() or c in "_-" for c in name) or not name[0].isalpha():
+            raise SpecError(
+                f"{user_line()}a spec's name starts with a letter and holds letters, digits, - and "
+                f"_, got {name!r}."
+            )
+        self.name = name
+        self.modules: dict[str, Module] = {}
+        self.targets: dict[str, Target] = {}
+        self.gates: dict[str, Gate] = {}
+        self.latents: dict[str, Latent] = {}
+        self.losses: dict[str, Loss] = {}
+        self.states: dict[str, State] = {}
+        self.updates: dict[str, Expr] = {}
+        self.noises: dict[str, Noise] = {}
+        self.inputs: dict[str, Expr] = {}
+        self.actions: dict[str, Discrete | Box] = {}
+        self.phases: dict[str, Phase] = {}
+        self.allowances: list[Allowance] = []
+        self._table: dict[tuple[Any, ...], Expr] = {}
+        self._scans: dict[Any, int] = {}
+        self._next_scan = 0
+        self._tracing = False
+
+    def __repr__(self) -> str:
+        return (
+            f"Spec({self.name!r}: {len(self.modules)} modules, {len(self.latents)} latents, "
+            f"{len(self.losses)} losses)"
+        )
+
+    # Inputs --------------------------------------------------------------------------------
+
+    def observation(self, name: str, shape: Sequence[int]) -> Expr:
+        """A column of frames: (batch, time) + shape, float. uint8 data is divided by 255."""
+        return self._input("observation", name, Type(("batch", "time"), _shape(shape), time=0))
+
+    def action(self, name: str, space: Discrete | Box) -> Expr:
+        """A column of actions, a_t between frames t and t + 1: (batch, time T - 1) + shape.
+
+        `Discrete(n)` gives integers; use `.one_hot()`. `Box(low, high, shape)` gives floats.
+        """
+        if isinstance(space, Discrete):
+            kind = Type(("batch", "time"), (), "int", time=1)
+        elif isinstance(space, Box):
+            kind = Type(("batch", "time"), _shape(space.shape), time=1)
+        else:
+            raise SpecError(
+                f"{user_line()}an action is lr.Discrete(n) or lr.Box(low, high, shape), got "
+                f"{space!r}."
+            )
+        expr = self._input("action", name, kind)
+        self.actions[name] = space
+        return expr
+
+    def label(
+        self, name: str, shape: Sequence[int] = (), *, classes: int | None = None
+    ) -> Expr:
+        """A column that losses and measures may read and encoders may not: (batch, time) + shape.
+
+        With `classes=n` it holds integers 0..n-1.
+        """
+        dtype = "float" if classes is None else "int"
+        expr = self._input("label", name, Type(("batch", "time"), _shape(shape), dtype, time=0))
+        if classes is not None:
+            self.actions[name] = Discrete(classes)
+        return expr
+
+    def noise(
+        self,
+        name: str,
+        shape: Sequence[int] = (),
+        *,
+        axes: Sequence[str] = (),
+        kind: str = "normal",
+        rate: float = 1.0,
+    ) -> Expr:
+        """A random input of the step; equal names share a draw.
+
+        Args:
+            shape: the event shape.
+            axes: leading axes, () or ("batch",) or ("batch", "time").
+            kind: "normal", "uniform" or "bernoulli" with probability `rate`, scaled by 1 / rate.
+        """
+        if kind not in ("normal", "uniform", "bernoulli"):
+            raise SpecError(
+                f"{user_line()}noise is 'normal', 'uniform' or 'bernoulli', got {kind!r}."
+            )
+        if tuple(axes) not in ((), ("batch",), ("batch", "time")):
+            raise SpecError(
+                f"{user_line()}noise has leading axes (), ('batch',) or ('batch', 'time'), got "
+                f"{tuple(axes)}."
+            )
+        if not 0.0 < rate <= 1.0:
+            raise SpecError(f"{user_line()}noise needs 0 < rate <= 1, got {rate}.")
+        wanted = Noise(name, kind, rate)
+        type = Type(tuple(axes), _shape(shape), time=0 if "time" in axes else None)
+        expr = self._node("leaf", (), ("noise", name, type))
+        if name in self.noises and (self.noises[name] != wanted or expr is not self.inputs[name]):
+            raise SpecError(
+                f"{user_line()}noise {name!r} is declared twice with different arguments; give the "
+                "second draw another name."
+            )
+        if name not in self.noises:
+            self._free(name)
+        self.noises[name] = wanted
+        self.inputs[name] = expr
+        return expr
+
+    def state(self, name: str, shape: Sequence[int] = (), *, init: float = 0.0) -> Expr:
+        """An array carried from step to step; reading it gives its stopped value before the step."""
+        self._free(name)
+        self.states[name] = State(name, _shape(shape), float(init))
+        return self._node("leaf", (), ("state", name, Type(shape=_shape(shape))))
+
+    def update(self, state: Expr, expr: Any) -> None:
+        """Declares the value of a state after the step; committed after the optimiser."""
+        if not isinstance(state, Expr) or state.kind != "leaf" or state.attrs[0] != "state":
+            raise SpecError(f"{user_line()}update needs a state from `s.state(...)`, got {state!r}.")
+        value = as_expr(self, expr, "update")
+        name = state.attrs[1]
+        if value.axes or value.shape != state.shape or value.type.dtype != "float":
+            raise ShapeError(
+                f"{user_line()}state {name!r} is {state.type} and its update is {value.type}; they "
+                "must be equal. Take the mean over 'batch' and 'time' first."
+            )
+        if name in self.updates:
+            raise SpecError(f"{user_line()}state {name!r} has an update already.")
+        self.updates[name] = value.stop()
+
+    # Modules, targets, gates ---------------------------------------------------------------
+
+    def module(self, name: str, layer: Any) -> Module:
+        """A named parameter group with a neutral architecture from `lr.nn`."""
+        self._free(name)
+        if not hasattr(layer, "out_shape") or not hasattr(layer, "parameters"):
+            raise SpecError(
+                f"{user_line()}module {name!r} needs a layer from lr.nn, got {layer!r}."
+            )
+        self.modules[name] = Module(self, name, layer)
+        return self.modules[name]
+
+    def target(self, module: Module, *, decay: Any, name: str | None = None) -> Target:
+        """An EMA copy of a module: target <- decay * target + (1 - decay) * module, every step.
+
+        Args:
+            decay: a number in [0, 1], or a schedule of the step.
+            name: defaults to the module's name with "_target".
+        """
+        self._own(module, "module")
+        if isinstance(decay, int | float) and not 0.0 <= decay <= 1.0:
+            raise SpecError(f"{user_line()}an EMA decay lies in [0, 1], got {decay}.")
+        key = name or f"{module.name}_target"
+        self._free(key)
+        self.targets[key] = Target(self, key, module.name, decay)
+        return self.targets[key]
+
+    def gate(self, name: str, *, open: bool) -> Gate:
+        """A named stop that is open or closed for the whole model."""
+        self._free(name)
+        self.gates[name] = Gate(name, bool(open))
+        return self.gates[name]
+
+    # Latents, losses, phases ---------------------------------------------------------------
+
+    def latent(self, name: str, expr: Expr, *, role: Role) -> Expr:
+        """Names an Expr and gives it a role; returns it."""
+        self._free(name)
+        if not isinstance(role, Role):
+            raise SpecError(
+                f"{user_line()}latent {name!r} needs a role such as lr.PLACE, got {role!r}."
+            )
+        self.latents[name] = Latent(name, as_expr(self, expr, f"latent {name!r}"), role)
+        return expr
+
+    def loss(
+        self,
+        name: str,
+        expr: Expr,
+        *,
+        weight: Any = 1.0,
+        updates: Iterable[Module] | None = None,
+    ) -> None:
+        """Declares a loss. A weight of 0 declares nothing.
+
+        Args:
+            expr: a scalar.
+            weight: positive, or a schedule of the step.
+            updates: the only modules it may update; every other module is frozen in this loss.
+
+        Raises:
+            RouteError: `updates` names a module that the loss cannot reach.
+        """
+        if not name.isidentifier():
+            raise SpecError(f"{user_line()}a loss's name is an identifier, got {name!r}.")
+        if name in self.losses:
+            raise SpecError(f"{user_line()}loss {name!r} is declared twice; rename one of them.")
+        value = as_expr(self, expr, f"loss {name!r}")
+        if value.axes or value.shape or value.type.dtype != "float":
+            raise ShapeError(
+                f"{user_line()}loss {name!r} must be a float scalar, got {value.type}. "
+                "Use a function of lr.losses, or take means."
+            )
+        if isinstance(weight, int | float):
+            if weight == 0:
+                return
+            if not 0 < weight < float("inf"):
+                raise SpecError(
+                    f"{user_line()}loss {name!r} needs a positive, finite weight, got {weight}. "
+                    "To reverse a gradient, use `scale_gradient(-1)`."
+                )
+            weight = float(weight)
+        elif not hasattr(weight, "to_json"):
+            raise SpecError(
+                f"{user_line()}the weight of loss {name!r} is a number or a schedule such as "
+                f"lr.warmup(...), got {weight!r}."
+            )
+        mask = None
+        if updates is not None:
+            for module in updates:
+                self._own(module, "module")
+            mask = tuple(m.name for m in updates)
+        self.losses[name] = Loss(name, value, weight, mask)
+        if mask is not None:
+            self._require_reached(name, mask)
+
+    def _require_reached(self, name: str, mask: tuple[str, ...]) -> None:
+        from ..errors import RouteError
+        from ..routes.reach import reached_unmasked
+
+        reached = reached_unmasked(self, name)
+        for module in mask:
+            if module not in reached:
+                del self.losses[name]
+                can = ", ".join(sorted(reached)) or "no module at all"
+                raise RouteError(
+                    f"{user_line()}loss {name!r} lists {module!r} in updates=, but no gradient of it "
+                    f"reaches {module!r}. It can reach: {can}."
+                )
+
+    def phase(self, name: str, *, losses: Sequence[str], steps: int | None = None) -> Phase:
+        """A stage of training with the named losses only; phases run in order of declaration."""
+        if name in self.phases:
+            raise SpecError(f"{user_line()}phase {name!r} is declared twice; rename one of them.")
+        for loss in losses:
+            if loss not in self.losses:
+                raise SpecError(
+                    f"{user_line()}phase {name!r} names no declared loss {loss!r}."
+                    f"{nearest(loss, self.losses)}"
+                )
+        self.phases[name] = Phase(name, tuple(losses), steps)
+        return self.phases[name]
+
+    def allow(
+        self, rule: str, *, because: str, loss: str | None = None, latent: str | None = None
+    ) -> None:
+        """Accepts one finding in one place, with a reason that is printed."""
+        if not because.strip():
+            raise SpecError(f"{user_line()}allow({rule!r}) needs a reason in `because`.")
+        if latent is not None and latent not in self.latents:
+            raise SpecError(
+                f"{user_line()}allow({rule!r}) names no latent {latent!r}."
+                f"{nearest(latent, self.latents)}"
+            )
+        # A loss of weight 0 is absent, and what is allowed there is moot.
+        self.allowances.append(Allowance(rule, loss, latent, because))
+
+    # Reading -------------------------------------------------------------------------------
+
+    def all_phases(self) -> tuple[Phase, ...]:
+        """The declared phases, or the one default phase with all losses."""
+        return tuple(self.phases.values()) or (Phase(MAIN, tuple(self.losses)),)
+
+    def phase_of(self, name: str | None) -> Phase:
+        """A phase by name; None is the first."""
+        phases = {p.name: p for p in self.all_phases()}
+        if name is None:
+            return next(iter(phases.values()))
+        if name not in phases:
+            raise SpecError(f"{user_line()}no phase {name!r} in {self.name!r}.{nearest(name, phases)}")
+        return phases[name]
+
+    def with_gates(self, **gates: bool) -> Spec:
+        """A copy of the spec with the named gates open (True) or closed (False)."""
+        from .json import from_json, to_json
+
+        for name in gates:
+            if name not in self.gates:
+                raise SpecError(f"{user_line()}no gate {name!r}.{nearest(name, self.gates)}")
+        declared = to_json(self)
+        for gate in declared["gates"]:
+            gate["open"] = gates.get(gate["name"], gate["open"])
+        return from_json(declared)
+
+    def to_json(self) -> dict[str, Any]:
+        """The declaration as plain data; `Spec.from_json` reads it back."""
+        from .json import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Spec:
+        """Reads a declaration that `to_json` wrote."""
+        from .json import from_json
+
+        return from_json(data)
+
+    @property
+    def hash(self) -> str:
+        """A stable digest of the declaration: 16 hexadecimal digits."""
+        from .json import digest
+
+        return digest(self)
+
+    # For the package -----------------------------------------------------------------------
+
+    def _node(self, kind: str, inputs: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr:
+        key = (kind, tuple(e.id for e in inputs), attrs)
+        known = self._table.get(key)
+        if known is None:
+            type = infer(self, kind, inputs, attrs)
+            known = Expr(self, len(self._table), kind, inputs, attrs, type)
+            self._table[key] = known
+        return known
+
+    def _new_scan_id(self) -> int:
+        self._next_scan += 1
+        return self._next_scan
+
+    def _layer(self, name: str) -> Any:
+        module = self.modules.get(name)
+        return module.layer if module else self.modules[self.targets[name].of].layer
+
+    def _classes(self, expr: Expr) -> int | None:
+        """The number of classes of a discrete column, seen through time slices and loops."""
+        if expr.kind == "leaf":
+            space = self.actions.get(expr.attrs[1])
+            return space.n if isinstance(space, Discrete) else None
+        if expr.kind in ("cut", "pick", "window", "expand", "stop", "gate", "scale"):
+            return self._classes(expr.inputs[0])
+        return None
+
+    def _input(self, group: str, name: str, type: Type) -> Expr:
+        self._free(name)
+        self.inputs[name] = self._node("leaf", (), (group, name, type))
+        return self.inputs[name]
+
+    def _own(self, thing: Any, what: str) -> None:
+        held = {"module": self.modules, "gate": self.gates}[what]
+        if held.get(getattr(thing, "name", None)) is not thing:  # type: ignore[call-overload]
+            raise SpecError(
+                f"{user_line()}expected a {what} of spec {self.name!r}, got {thing!r}."
+            )
+
+    def _free(self, name: str) -> None:
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+            raise SpecError(
+                f"{user_line()}a name is an identifier without a leading underscore, got {name!r}."
+            )
+        for what, held in (
+            ("input", self.inputs),
+            ("module", self.modules),
+            ("target", self.targets),
+            ("gate", self.gates),
+            ("latent", self.latents),
+            ("state", self.states),
+        ):
+            if name in held:
+                raise SpecError(
+                    f"{user_line()}the name {name!r} is taken by a declared {what}; choose another."
+                )
+
+
+def _shape(shape: Sequence[int]) -> tuple[int, ...]:
+    result = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    if not all(isinstance(n, int) and n > 0 for n in result):
+        raise ShapeError(f"{user_line()}a shape holds positive integers, got {shape!r}.")
+    return result
