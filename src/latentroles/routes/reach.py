@@ -1,0 +1,100 @@
+"""Reachability: which modules and latents the gradient of an expression flows into.
+
+One pass over the dependence graph with a bit per module and per latent; with loops, passes until
+nothing changes. The cost is linear in the size of the spec.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..spec.expr import Expr
+from ..spec.spec import Spec
+from .graph import Graph, behind_first
+
+
+@dataclass(frozen=True)
+class Bits:
+    """What one expression depends on, as sets of bits.
+
+    Args:
+        live: reached by gradient. frozen: applied with stopped parameters on a live path.
+        value: reached by value, through stops as well.
+    """
+
+    live: int = 0
+    frozen: int = 0
+    value: int = 0
+
+
+class Reach:
+    """The reach of every expression below `roots`."""
+
+    def __init__(self, spec: Spec, roots: Iterable[Expr]):
+        self.spec = spec
+        self.graph = Graph(spec, roots)
+        names = [*spec.modules, *spec.targets, *spec.latents]
+        self._bit = {name: 1 << i for i, name in enumerate(names)}
+        self._trainable = {n for n, m in spec.modules.items() if m.layer.parameters()}
+        self._latents: dict[Expr, int] = {}
+        for latent in spec.latents.values():
+            self._latents[latent.expr] = (
+                self._latents.get(latent.expr, 0) | self._bit[latent.name]
+            )
+        self._bits: dict[Expr, Bits] = {}
+        while self._sweep() and self.graph.loops:
+            pass
+
+    def modules(self, bits: int) -> frozenset[str]:
+        """The modules among `bits`."""
+        return frozenset(n for n in self.spec.modules if bits & self._bit[n])
+
+    def targets(self, bits: int) -> frozenset[str]:
+        """The targets among `bits`."""
+        return frozenset(n for n in self.spec.targets if bits & self._bit[n])
+
+    def latents(self, bits: int) -> frozenset[str]:
+        """The latents among `bits`."""
+        return frozenset(n for n in self.spec.latents if bits & self._bit[n])
+
+    def __getitem__(self, e: Expr) -> Bits:
+        return self._bits[e]
+
+    def _sweep(self) -> bool:
+        changed = False
+        for e in self.graph.order:
+            bits = self._of(e)
+            if bits != self._bits.get(e):
+                self._bits[e] = bits
+                changed = True
+        return changed
+
+    def _of(self, e: Expr) -> Bits:
+        live = frozen = value = 0
+        for edge in self.graph.edges(e):
+            below = self._bits.get(edge.operand, _NOTHING)
+            value |= below.value
+            if edge.cut is None:
+                live |= below.live
+                frozen |= below.frozen
+        if e.kind == "apply":
+            name, _, is_frozen = e.attrs
+            value |= self._bit[name]
+            if name in self._trainable:
+                if is_frozen:
+                    frozen |= self._bit[name]
+                else:
+                    live |= self._bit[name]
+        latent = self._latents.get(e, 0)
+        if e.kind == "cut" and behind_first(e):
+            latent |= self._latents.get(e.inputs[0], 0)
+        return Bits(live | latent, frozen, value | latent)
+
+
+_NOTHING = Bits()
+
+
+def reached_unmasked(spec: Spec, loss: str) -> frozenset[str]:
+    """The modules that the gradient of a loss reaches when its `updates=` is left aside."""
+    expr = spec.losses[loss].expr
+    reach = Reach(spec, [expr])
+    return reach.modules(reach[expr].live)
