@@ -1,0 +1,94 @@
+"""From a Spec to a model: plan, emit source, execute it, hand it the weights."""
+
+import builtins
+import linecache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import plugins
+from .plan.build import Plan, plan_latent, plan_phase
+from .plan.source import class_name, generate
+from .spec.nn import initial_weights
+from .spec.spec import Spec
+
+Weights = dict[str, dict[str, np.ndarray]]
+
+
+def compile(
+    spec: Spec,
+    *,
+    backend: str,
+    seed: int = 0,
+    phase: str | None = None,
+    dtype: str = "float32",
+    device: Any = None,
+) -> Any:
+    """Compiles one phase of a spec to a model of a framework.
+
+    Args:
+        backend: "torch" gives a `torch.nn.Module`, "jax" an `equinox.Module`.
+        seed: of the initial weights. They do not depend on the backend, nor on what else is
+            declared.
+        phase: the phase whose losses the step computes; None is the first.
+        dtype: "float32", "float64" or "bfloat16".
+        device: such as "cuda"; None is the backend's own choice.
+
+    Returns:
+        A model with `model(batch, noise, state, step)`, `model.source`, `model.encode`.
+
+    Raises:
+        PluginError: the backend is not registered or its framework is not installed.
+        SpecError: a name of the spec cannot be used on the backend.
+    """
+    chosen = plugins.backend(backend)
+    # From its own data, so that a later declaration on `spec` does not reach into the model.
+    spec = Spec.from_json(spec.to_json())
+    plan = plan_phase(spec, spec.phase_of(phase), targets_flow=chosen.targets_flow)
+    source = emit(spec, chosen, plan)
+    cls = load_class(source, spec, chosen.name, plan.phase.name)
+    return chosen.build(cls, plan, source, draw_weights(spec, seed), seed, dtype, device)
+
+
+def emit(spec: Spec, backend: Any, plan: Plan) -> str:
+    """The source text of a plan on a backend."""
+    latents = {name: plan_latent(spec, name) for name in spec.latents}
+    return generate(plan, latents, backend.dialect)
+
+
+def load_class(source: str, spec: Spec, backend: str, phase: str) -> type:
+    """Executes emitted source; tracebacks and debuggers show its lines."""
+    filename = f"<latentroles {spec.name} {phase} {backend} {spec.hash}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    module = ModuleType(f"latentroles_emitted_{spec.name}")
+    module.__file__ = filename
+    exec(builtins.compile(source, filename, "exec"), module.__dict__)
+    return getattr(module, class_name(spec.name))
+
+
+def draw_weights(spec: Spec, seed: int) -> Weights:
+    """Initial weights {module: {path: array}} of every module, keyed by seed, module and path."""
+    return {name: initial_weights(name, m.layer, seed) for name, m in spec.modules.items()}
+
+
+def weights(model: Any) -> Weights:
+    """The weights of a model as numpy arrays, {module or target: {path: array}}."""
+    return plugins.backend(model.backend).weights(model)
+
+
+def load_weights(model: Any, weights: Weights) -> Any:
+    """The model with these weights; what is not named stays.
+
+    On torch the model is changed in place and returned; on JAX a new model is returned.
+    """
+    return plugins.backend(model.backend).load_weights(model, weights)
+
+
+def gradients(model: Any, batch: Any, noise: Any = None, state: Any = None, step: int = 0) -> Weights:
+    """The gradient of the total loss, {module: {path: array}}; zero where no route leads.
+
+    Args:
+        batch: columns as numpy arrays, or as arrays of the model's framework.
+    """
+    return plugins.backend(model.backend).gradients(model, batch, noise, state, step)

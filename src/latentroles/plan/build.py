@@ -1,0 +1,312 @@
+"""From terms to a Plan: which values are computed, in which order, and where a stop stands.
+
+Every live term is computed once. A dead term is served by a live term of the same primal, behind
+a stop, when there is one; else it is computed once, with a single stop where a live value reads
+it. A loop that several readers need in different ways is still one loop with several taps.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..spec.spec import Phase, Spec
+from ..spec.types import Type
+from .share import share_cuts, walk
+from .terms import Term, Terms
+
+
+@dataclass(eq=False)
+class Node:
+    """A value that is computed.
+
+    Args:
+        kind, attrs, type: as in the Expr; besides, `loop` is a scan with its body, and a `tap`
+            holds its place among the loop's taps.
+        inputs: what it reads, each with or without a stop.
+        carries: whether gradient would flow out of it if nobody stopped it.
+        loop: the body of a `loop`.
+    """
+
+    kind: str
+    inputs: list["Ref"]
+    attrs: tuple[Any, ...]
+    type: Type
+    carries: bool
+    term: Term | None = None
+    loop: "Loop | None" = None
+
+    @property
+    def inside(self) -> bool:
+        """Whether the value exists within a step of a loop only."""
+        return self.kind == "var" or (self.term is not None and bool(self.term.loops))
+
+
+@dataclass(eq=False)
+class Ref:
+    """A use of a node; with `stop`, its value without its gradient."""
+
+    node: Node
+    stop: bool = False
+
+
+@dataclass(eq=False)
+class Loop:
+    """A recurrence along `axis`, `extent` as in Type; nodes of the body in order of need.
+
+    Args:
+        carries: per carry its variable, and what it becomes.
+        xs: the variables that the inputs run through.
+        taps: the body values that are collected.
+    """
+
+    axis: str
+    extent: int
+    carries: list[tuple[Node, Ref]] = field(default_factory=list)
+    xs: list[Node] = field(default_factory=list)
+    taps: list[Ref] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Plan:
+    """What one phase computes.
+
+    Attributes:
+        losses: name -> its value. updates: state name -> its next value.
+        latents: the latents that come as by-products, name -> value.
+        twins: module -> how many applications beyond one per primal the routes force.
+    """
+
+    spec: Spec
+    phase: Phase
+    losses: dict[str, Ref]
+    updates: dict[str, Ref]
+    latents: dict[str, Ref]
+    twins: dict[str, int]
+    roots: list[Ref]
+
+    def nodes(self) -> list[Node]:
+        """Every node, operands first; the bodies of loops are in their loops."""
+        return order(self.roots)
+
+    def applications(self) -> dict[str, int]:
+        """Module -> how often it is applied in the emitted source, loops counted once."""
+        count: Counter[str] = Counter()
+        for node in self.nodes():
+            inner = order([n for _, n in node.loop.carries] + node.loop.taps) if node.loop else []
+            for applied in (node, *inner):
+                if applied.kind == "apply" and applied.attrs[1] != "project":
+                    count[applied.attrs[0]] += 1
+        return dict(count)
+
+
+def order(roots: Iterable[Ref]) -> list[Node]:
+    """The nodes below the roots, operands first. A body's variables are leaves."""
+    done: dict[Node, None] = {}
+    stack = [(r.node, False) for r in reversed(list(roots))]
+    while stack:
+        node, ready = stack.pop()
+        if node in done:
+            continue
+        if ready:
+            done[node] = None
+            continue
+        stack.append((node, True))
+        below = [r.node for r in node.inputs]
+        if node.loop is not None:
+            # What a body reads from outside must be ready before the loop runs.
+            body = [n for _, n in node.loop.carries] + node.loop.taps
+            below += [r.node for n in order(body) for r in n.inputs if not r.node.inside]
+            below += [r.node for r in body if not r.node.inside]
+        stack.extend((n, False) for n in reversed(below) if n not in done)
+    return list(done)
+
+
+def plan_phase(spec: Spec, phase: Phase, *, targets_flow: bool) -> Plan:
+    """The plan of a training step: the losses of a phase and the updates of the states.
+
+    Args:
+        targets_flow: whether the backend differentiates a target's parameters unless they are
+            stopped, as JAX does, which takes gradients over all leaves of the model.
+    """
+    terms = Terms(spec)
+    names = [name for name in phase.losses if name in spec.losses]
+    roots = [terms.normalise(spec.losses[n].expr, spec.losses[n].updates) for n in names]
+    roots += [terms.normalise(e).primal for e in spec.updates.values()]
+    roots = share_cuts(terms, roots)
+    resolver = _Resolver(spec, roots, targets_flow)
+    refs = [resolver.use(True, root) for root in roots]
+    losses = dict(zip(names, refs, strict=False))
+    updates = dict(zip(spec.updates, refs[len(names) :], strict=True))
+    computed = set(order(refs))
+    latents = {}
+    for latent in spec.latents.values():
+        node = resolver.found(terms.normalise(latent.expr).primal)
+        if node in computed:
+            latents[latent.name] = Ref(node)
+    return Plan(spec, phase, losses, updates, latents, _twins(roots), refs)
+
+
+def plan_latent(spec: Spec, name: str) -> Plan:
+    """The plan of one latent alone, for encoding; nothing in it is stopped."""
+    terms = Terms(spec)
+    roots = share_cuts(terms, [terms.normalise(spec.latents[name].expr).primal])
+    ref = _Resolver(spec, roots, targets_flow=False).use(False, roots[0])
+    return Plan(spec, Phase(name, ()), {}, {}, {name: ref}, {}, [ref])
+
+
+def least_applications(spec: Spec, phase: Phase) -> dict[str, int]:
+    """Module -> how many different values it gives in a phase: no step can apply it less often."""
+    terms = Terms(spec)
+    names = [name for name in phase.losses if name in spec.losses]
+    roots = [terms.normalise(spec.losses[n].expr).primal for n in names]
+    roots += [terms.normalise(e).primal for e in spec.updates.values()]
+    count: Counter[str] = Counter()
+    for term in walk(share_cuts(terms, roots)):
+        if term.kind == "apply" and term.attrs[1] != "project":
+            count[term.attrs[0]] += 1
+    return dict(count)
+
+
+def _twins(roots: list[Term]) -> dict[str, int]:
+    versions: dict[Term, set[Term]] = {}
+    for term in walk(roots):
+        if term.kind == "apply" and term.live and term.attrs[1] != "project":
+            versions.setdefault(term.primal, set()).add(term)
+    extra: Counter[str] = Counter()
+    for primal, live in versions.items():
+        extra[primal.attrs[0]] += len(live) - 1
+    return {name: n for name, n in extra.items() if n}
+
+
+class _Resolver:
+    """Decides for every needed term which node serves it. One for the step, one per loop body."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        roots: list[Term],
+        targets_flow: bool,
+        outer: "_Resolver | None" = None,
+    ):
+        self.spec, self.targets_flow, self.outer = spec, targets_flow, outer
+        self._flowing = {n for n, m in spec.modules.items() if m.layer.parameters()}
+        if targets_flow:
+            self._flowing |= {t.name for t in spec.targets.values() if t.of in self._flowing}
+        self._versions: dict[Term, Term] = {}
+        self._nodes: dict[Term, Node] = {}
+        self._bodies: dict[Term, _Body] = {}
+        self._parametric: dict[Term, bool] = {}
+        self.scans: dict[Term, list[Term]] = {}
+        # By number, so that the choice among several live versions is stable.
+        for term in sorted(walk(roots), key=lambda t: t.id):
+            if outer is None and term.kind == "tap":
+                self.scans.setdefault(term.inputs[0], []).append(term)
+            mine = bool(term.loops) == (outer is not None)
+            if term.live and mine and term.kind != "scale":
+                self._versions.setdefault(term.primal, term)
+
+    def use(self, stopped: bool, term: Term) -> Ref:
+        """How a reader uses a term; `stopped` when no gradient may flow out of a dead one."""
+        if term.live:
+            return Ref(self._node(term))
+        node = self._serve(term)
+        return Ref(node, stop=stopped and node.carries)
+
+    def found(self, term: Term) -> Node | None:
+        """The node that already serves a dead term, if there is one."""
+        return self._nodes.get(self._versions.get(term, term))
+
+    def bind(self, variable: Term, node: Node) -> None:
+        """Makes a loop's variable the node of its live and of its dead term."""
+        self._nodes[variable] = self._nodes[variable.primal] = node
+
+    def _serve(self, term: Term) -> Node:
+        """The node that gives a dead term's value."""
+        if self.outer is not None and not term.loops:
+            return self.outer._serve(term)
+        if term in self._versions:
+            return self._node(self._versions[term])
+        if term.kind == "tap":
+            for scan in self.scans:
+                if scan.live and scan.primal is term.inputs[0]:
+                    return self._tap(scan, term.inputs[1], term)
+        return self._node(term)
+
+    def _node(self, term: Term) -> Node:
+        if self.outer is not None and not term.loops:
+            return self.outer._node(term)
+        if term not in self._nodes:
+            self._nodes[term] = self._make(term)
+        return self._nodes[term]
+
+    def _make(self, term: Term) -> Node:
+        if term.kind == "tap":
+            return self._tap(term.inputs[0], term.inputs[1], term)
+        # A dead value with parameters below it is stopped where a live value reads it, and then
+        # its operands need no stop. Any other dead value stops its operands: nothing is recorded.
+        whole = not term.live and self._has_parameters(term)
+        refs = [self.use(not whole, i) for i in term.inputs]
+        attrs = term.attrs
+        if term.kind == "apply" and attrs[0] not in self._flowing:
+            attrs = (*attrs[:2], False)  # nothing to freeze
+        return Node(term.kind, refs, attrs, term.type, term.live or whole, term)
+
+    def _has_parameters(self, dead: Term) -> bool:
+        """Whether computing a dead term applies a module, other than through a live term."""
+        if dead not in self._parametric:
+            if dead.kind == "apply" and dead.attrs[0] in self._flowing:
+                self._parametric[dead] = True
+            else:
+                self._parametric[dead] = any(
+                    i not in self._versions and self._has_parameters(i) for i in dead.inputs
+                )
+        return self._parametric[dead]
+
+    def _tap(self, scan: Term, body: Term, term: Term) -> Node:
+        if scan not in self._bodies:
+            self._bodies[scan] = _Body(self, scan)
+        return self._bodies[scan].tap(body, term)
+
+
+class _Body:
+    """One loop being resolved; taps are added as their readers are met."""
+
+    def __init__(self, outer: _Resolver, scan: Term):
+        trace, axis, extent, carries, _, live = scan.attrs
+        readers = [t.inputs[1] for t in outer.scans.get(scan, [])]
+        sources, nexts = scan.inputs[:-carries], scan.inputs[-carries:]
+        self.resolver = _Resolver(outer.spec, [*nexts, *readers], outer.targets_flow, outer)
+        self.loop = Loop(axis, extent)
+        # A loop that nobody differentiates is stopped as a whole, where it is read.
+        dead = not scan.live and not any(r.live for r in readers)
+        inputs = [outer.use(not dead, source) for source in sources]
+        self.node = Node("loop", inputs, scan.attrs[:3], scan.type, False, scan, self.loop)
+        self._taps: dict[Node, Node] = {}
+        variables = {t.attrs[1:3]: t for t in walk([*nexts, *readers]) if t.kind == "var"}
+        for i, (ref, source) in enumerate(zip(inputs, sources, strict=True)):
+            group, index = ("carry", i) if i < carries else ("x", i - carries)
+            entry = source.type if group == "carry" else source.type.without(axis)
+            flows = dead or (live[i] if group == "carry" else ref.node.carries and not ref.stop)
+            var = Node("var", [], (trace, group, index), entry, flows, variables.get((group, index)))
+            if var.term is not None:
+                self.resolver.bind(var.term, var)
+            if group == "carry":
+                self.loop.carries.append((var, Ref(var)))
+            else:
+                self.loop.xs.append(var)
+        self.loop.carries = [
+            (var, self.resolver.use(not dead, n))
+            for (var, _), n in zip(self.loop.carries, nexts, strict=True)
+        ]
+
+    def tap(self, body: Term, term: Term) -> Node:
+        """The sequence of a body value; the same value is collected once."""
+        inner = self.resolver.use(False, body).node
+        if inner not in self._taps:
+            index = len(self.loop.taps)
+            self.loop.taps.append(Ref(inner))
+            self._taps[inner] = Node(
+                "tap", [Ref(self.node)], (index,), term.type, inner.carries, term
+            )
+        return self._taps[inner]
