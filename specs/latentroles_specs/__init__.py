@@ -1,1 +1,1 @@
-"""The systems that latentroles ships, one readable file each. Nothing in latentroles imports them."""
+"""The systems that latentroles ships, one readable file each. Nothing imports them."""

@@ -31,6 +31,7 @@ from .spec.ops import absolute as absolute
 from .spec.ops import avg_pool2d as avg_pool2d
 from .spec.ops import concat as concat
 from .spec.ops import constant as constant
+from .spec.ops import dropout as dropout
 from .spec.ops import exp as exp
 from .spec.ops import normalise as normalise
 from .spec.ops import prepend as prepend
@@ -43,7 +44,6 @@ from .spec.ops import tanh as tanh
 from .spec.ops import zeros as zeros
 from .spec.scan import rollout as rollout
 from .spec.scan import scan as scan
-from .spec.schedules import constant as constant_schedule
 from .spec.schedules import cosine as cosine
 from .spec.schedules import warmup as warmup
 from .train import Recipe as Recipe

@@ -85,7 +85,9 @@ def load_weights(model: Any, weights: Weights) -> Any:
     return plugins.backend(model.backend).load_weights(model, weights)
 
 
-def gradients(model: Any, batch: Any, noise: Any = None, state: Any = None, step: int = 0) -> Weights:
+def gradients(
+    model: Any, batch: Any, noise: Any = None, state: Any = None, step: int = 0
+) -> Weights:
     """The gradient of the total loss, {module: {path: array}}; zero where no route leads.
 
     Args:

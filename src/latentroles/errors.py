@@ -43,7 +43,7 @@ class TrainingError(LatentrolesError):
 
 
 def user_line() -> str:
-    """Returns "file.py:12: " for the innermost frame outside latentroles, or "" when there is none."""
+    """Returns "file.py:12: " for the innermost frame outside latentroles, or "" without one."""
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")

@@ -80,4 +80,6 @@ def _load(group: str, name: str) -> Any:
             f"Install it with: pip install 'latentroles[{extra}]'"
         ) from None
     except AttributeError as error:
-        raise PluginError(f"{singular} {name!r} ({points[name].value}) cannot be loaded: {error}") from error
+        raise PluginError(
+            f"{singular} {name!r} ({points[name].value}) cannot be loaded: {error}"
+        ) from error

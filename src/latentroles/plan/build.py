@@ -288,7 +288,9 @@ class _Body:
             group, index = ("carry", i) if i < carries else ("x", i - carries)
             entry = source.type if group == "carry" else source.type.without(axis)
             flows = dead or (live[i] if group == "carry" else ref.node.carries and not ref.stop)
-            var = Node("var", [], (trace, group, index), entry, flows, variables.get((group, index)))
+            var = Node(
+                "var", [], (trace, group, index), entry, flows, variables.get((group, index))
+            )
             if var.term is not None:
                 self.resolver.bind(var.term, var)
             if group == "carry":

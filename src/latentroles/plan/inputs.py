@@ -83,8 +83,8 @@ def _sizes(spec: Spec, name: str, like: Any) -> tuple[int, ...]:
         if e is not None and e.attrs[0] != "noise" and e.axes[:2] == ("batch", "time"):
             return (array.shape[0], array.shape[1] + (e.type.time or 0))
     raise DataError(
-        f"noise {name!r} of {spec.name!r} has axes {spec.inputs[name].axes}; their sizes come from a "
-        "batch: call model.noise(step, like=batch)."
+        f"noise {name!r} of {spec.name!r} has axes {spec.inputs[name].axes}; their sizes come from "
+        "a batch: call model.noise(step, like=batch)."
     )
 
 

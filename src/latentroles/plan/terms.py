@@ -15,9 +15,9 @@ from typing import Any
 
 from ..routes.graph import Graph
 from ..spec.expr import Expr
-from ..spec.json import postorder
 from ..spec.spec import Spec
 from ..spec.types import Type
+from ..spec.walk import postorder
 
 Mask = tuple[str, ...] | None
 

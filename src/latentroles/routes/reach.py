@@ -4,7 +4,7 @@ One pass over the dependence graph with a bit per module and per latent; with lo
 nothing changes. The cost is linear in the size of the spec.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..spec.expr import Expr
@@ -32,29 +32,33 @@ class Reach:
     def __init__(self, spec: Spec, roots: Iterable[Expr]):
         self.spec = spec
         self.graph = Graph(spec, roots)
-        names = [*spec.modules, *spec.targets, *spec.latents]
-        self._bit = {name: 1 << i for i, name in enumerate(names)}
+        self._names = [*spec.modules, *spec.targets, *spec.latents]
+        self._bit = {name: 1 << i for i, name in enumerate(self._names)}
         self._trainable = {n for n, m in spec.modules.items() if m.layer.parameters()}
         self._latents: dict[Expr, int] = {}
         for latent in spec.latents.values():
-            self._latents[latent.expr] = (
-                self._latents.get(latent.expr, 0) | self._bit[latent.name]
-            )
+            self._latents[latent.expr] = self._latents.get(latent.expr, 0) | self._bit[latent.name]
         self._bits: dict[Expr, Bits] = {}
         while self._sweep() and self.graph.loops:
             pass
 
     def modules(self, bits: int) -> frozenset[str]:
         """The modules among `bits`."""
-        return frozenset(n for n in self.spec.modules if bits & self._bit[n])
+        return frozenset(n for n in self._named(bits) if n in self.spec.modules)
 
     def targets(self, bits: int) -> frozenset[str]:
         """The targets among `bits`."""
-        return frozenset(n for n in self.spec.targets if bits & self._bit[n])
+        return frozenset(n for n in self._named(bits) if n in self.spec.targets)
 
     def latents(self, bits: int) -> frozenset[str]:
         """The latents among `bits`."""
-        return frozenset(n for n in self.spec.latents if bits & self._bit[n])
+        return frozenset(n for n in self._named(bits) if n in self.spec.latents)
+
+    def _named(self, bits: int) -> Iterator[str]:
+        while bits:
+            lowest = bits & -bits
+            yield self._names[lowest.bit_length() - 1]
+            bits ^= lowest
 
     def __getitem__(self, e: Expr) -> Bits:
         return self._bits[e]

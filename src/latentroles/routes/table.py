@@ -1,4 +1,4 @@
-"""The route table: for each loss and each module or latent, whether gradient flows, and if not why."""
+"""The route table: for each loss and module, whether gradient flows, and if not why."""
 
 from __future__ import annotations
 
@@ -120,7 +120,10 @@ def _range(lo: int, hi: int) -> str:
 
 
 class RouteTable:
-    """The routes of a spec: `table["jepa"].modules`, `table["jepa"]["encoder"]`; prints as a table."""
+    """The routes of a spec; prints as a table.
+
+    `table["jepa"].modules` is what the loss updates, `table["jepa"]["encoder"]` one cell.
+    """
 
     def __init__(self, spec: Spec):
         self.spec = spec
@@ -160,7 +163,9 @@ class RouteTable:
             latents = ", ".join(z for z in self.spec.latents if z in row.latents) or "no latent"
             rows.append((name, updates, latents))
         widths = [max(len(r[i]) for r in rows) for i in range(3)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
+        ]
         return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
     def markdown(self) -> str:

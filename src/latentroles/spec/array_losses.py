@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_jax_array
 
 from .array_functions import array_function_of, class_indices
 from .types import Type
@@ -56,9 +56,7 @@ def cross_entropy(logits: Any, classes: Any) -> Any:
 def pixel_error(prediction: Any, target: Any) -> Any:
     """mean_c |prediction - target|: (..., C, H, W) twice -> (..., H, W)."""
     xp = array_namespace(prediction)
-    difference = prediction - target
-    # d * sign(d) is |d| with derivative 0 at 0 everywhere; abs itself is not that in JAX.
-    return xp.mean(difference * xp.sign(difference), axis=-3)
+    return xp.mean(magnitude(prediction - target), axis=-3)
 
 
 @array_function_of("array", infer=_like_first, differentiable=False)
@@ -111,6 +109,13 @@ def goal_ranking(position: Any, *, margin: float, pairs: int) -> Any:
     )
     violation = margin - (sooner - later)
     return xp.mean(xp.where(violation > 0, violation, xp.zeros_like(violation)))
+
+
+def magnitude(x: Any) -> Any:
+    """|x|, with derivative 0 at 0."""
+    xp = array_namespace(x)
+    # JAX's abs has derivative 1 at 0; its sign is constant, so that the product is |x| there too.
+    return x * xp.sign(x) if is_jax_array(x) else xp.abs(x)
 
 
 def length(x: Any) -> Any:

@@ -209,8 +209,8 @@ class AxisView:
             hi = 0 if hi is None else -hi
         if lo < 0 or hi < 0 or (hi == 0 and index.stop is not None and axis == "time"):
             raise ShapeError(
-                f"{user_line()}time is sliced as `.t[lo:-hi]` with lo >= 0 and hi >= 1, because the "
-                f"number of frames T is not known here; got `.t[{index.start}:{index.stop}]`."
+                f"{user_line()}time is sliced as `.t[lo:-hi]` with lo >= 0 and hi >= 1, because "
+                f"the number of frames T is not known here; got `.t[{index.start}:{index.stop}]`."
             )
         if lo == 0 and hi == 0:
             return expr

@@ -6,15 +6,28 @@ one and throwing it away does not change the hash.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SpecError
 from ..roles import Role
-from .declarations import Allowance, Box, Discrete, Gate, Latent, Loss, Module, Noise, Phase, State, Target
+from .declarations import (
+    Allowance,
+    Box,
+    Discrete,
+    Gate,
+    Latent,
+    Loss,
+    Module,
+    Noise,
+    Phase,
+    State,
+    Target,
+)
 from .expr import Expr
 from .types import Type
+from .walk import postorder
 
 if TYPE_CHECKING:
     from .spec import Spec
@@ -105,22 +118,6 @@ def reachable(spec: "Spec") -> list[Expr]:
         for e in postorder(root, order):
             order[e] = None
     return list(order)
-
-
-def postorder(root: Expr, seen: Mapping[Expr, Any] | None = None) -> Iterator[Expr]:
-    """Walks below `root`, operands first, without recursion; skips what is in `seen`."""
-    done: set[Expr] = set()
-    stack = [(root, False)]
-    while stack:
-        e, ready = stack.pop()
-        if e in done or (seen is not None and e in seen):
-            continue
-        if ready:
-            done.add(e)
-            yield e
-        else:
-            stack.append((e, True))
-            stack.extend((i, False) for i in reversed(e.inputs) if i not in done)
 
 
 def _read(data: Mapping[str, Any]) -> "Spec":

@@ -91,8 +91,8 @@ def _pool(types: Sequence[Type], args: tuple[Any, ...]) -> Type:
     t = _float("avg_pool2d", types[0])
     if len(t.shape) < 2 or t.shape[-1] % size or t.shape[-2] % size:
         raise ShapeError(
-            f"{user_line()}avg_pool2d({size}) needs an event whose last two sizes divide by {size}, "
-            f"got {t}."
+            f"{user_line()}avg_pool2d({size}) needs an event whose last two sizes divide by "
+            f"{size}, got {t}."
         )
     return t.with_shape((*t.shape[:-2], t.shape[-2] // size, t.shape[-1] // size))
 
@@ -188,6 +188,24 @@ def relu(operand: Expr) -> Expr:
 def normalise(operand: Expr) -> Expr:
     """x / ||x|| along the last event axis; a zero vector stays zero, with zero derivative."""
     return unary("normalise", operand)
+
+
+def dropout(operand: Expr, rate: float, *, label: str) -> Expr:
+    """Zeroes entries with probability `rate` and scales the rest by 1 / (1 - rate).
+
+    The mask is Noise, an input of the step: equal labels share it, another label draws anew. Inside
+    a loop the mask is the same at every step. To encode without it, declare the latent without it.
+    """
+    spec = spec_of("dropout", (operand,))
+    if not 0.0 <= rate < 1.0:
+        raise ShapeError(f"{user_line()}dropout needs 0 <= rate < 1, got {rate}.")
+    if rate == 0.0:
+        return operand
+    axes = tuple(a for a in operand.axes if a == "batch" or (a == "time" and not spec._tracing))
+    mask = spec.noise(label, operand.shape, axes=axes, kind="bernoulli", rate=1.0 - rate)
+    if operand.type.time and "time" in axes:
+        mask = mask.t[: -operand.type.time]
+    return operand * mask
 
 
 def prepend(first: Any, sequence: Expr) -> Expr:

@@ -124,15 +124,19 @@ def _call(
     else:
         result = step(first, tuple(x) if many_x else x[0])
     outputs, has_outputs = None, False
-    if isinstance(result, tuple) and len(result) == 2 and (not many or isinstance(result[0], tuple)):
+    if (
+        isinstance(result, tuple)
+        and len(result) == 2
+        and (not many or isinstance(result[0], tuple))
+    ):
         result, outputs = result
         has_outputs = True
     nexts = list(result) if isinstance(result, tuple) else [result]
     if len(nexts) != len(carry) or isinstance(result, tuple) != many:
         raise SpecError(
             f"{user_line()}the step of {what} must return the next carry in the form of the carry "
-            f"({len(carry)} of them{', as a tuple' if many else ''}), or (next carry, outputs); got "
-            f"{result!r}."
+            f"({len(carry)} of them{', as a tuple' if many else ''}), or (next carry, outputs); "
+            f"got {result!r}."
         )
     spec = carry[0].spec
     nexts = [as_expr(spec, n, what) for n in nexts]
@@ -163,9 +167,7 @@ def _single(
 ) -> Any:
     """A rollout of horizon 1 feeds nothing back: it is the step itself, on a step axis of 1."""
     starts = [expand(i, lead) for i in inits]
-    nexts, outputs, has_outputs = _call(
-        "rollout", step, starts, [x.k[0] for x in xs], many, many_x
-    )
+    nexts, outputs, has_outputs = _call("rollout", step, starts, [x.k[0] for x in xs], many, many_x)
 
     def with_step(e: Expr) -> Expr:
         return expand(e, lead.with_axis("step", 1))
@@ -202,13 +204,13 @@ def _trace(
         nexts, outputs, has_outputs = _call(what, step, carry, x_vars, many, many_x)
     finally:
         spec._tracing = False
-    sorter = _Sorter(spec, axis, extent, entry, carry, inits, nexts, dict(zip(x_vars, xs, strict=True)))
+    sorter = _Sorter(
+        spec, axis, extent, entry, carry, inits, nexts, dict(zip(x_vars, xs, strict=True))
+    )
     sequences = [sorter.sequence(n) for n in nexts]
     if not has_outputs:
         return (sequences, inits), None, False
-    lifted = _map_outputs(
-        outputs, lambda e: sorter.sequence(expand(as_expr(spec, e, what), entry))
-    )
+    lifted = _map_outputs(outputs, lambda e: sorter.sequence(expand(as_expr(spec, e, what), entry)))
     return (sequences, inits), lifted, True
 
 
@@ -279,7 +281,9 @@ class _Sorter:
                 return loop.tap(e)  # carries that only swap places
             after = self.sequence(self.nexts[i])
             cut = (self.axis, 0, 1)
-            return self.spec._node("cut", (_prepend(self.spec, self.inits[i], after, self.axis),), cut)
+            return self.spec._node(
+                "cut", (_prepend(self.spec, self.inits[i], after, self.axis),), cut
+            )
         inputs = [self.sequence(i) if self.inner(i) else i for i in e.inputs]
         if e.kind == "op" and len(inputs) > 1:
             scalar = [i for i in inputs if i.kind == "constant" and i.shape == ()]
@@ -321,9 +325,7 @@ class _Loop:
             sorter.carry[i]: _var(spec, trace, "carry", k, sorter.carry[i].type)
             for k, i in enumerate(group)
         }
-        self.vars |= {
-            e: _var(spec, trace, "x", k, e.type) for k, e in enumerate(lifted)
-        }
+        self.vars |= {e: _var(spec, trace, "x", k, e.type) for k, e in enumerate(lifted)}
         nexts = tuple(self.body(sorter.nexts[i]) for i in group)
         attrs = (trace, axis, sorter.extent, len(group), len(xs))
         self.scan = spec._node("scan", (*inits, *xs, *nexts), attrs)
@@ -340,7 +342,9 @@ class _Loop:
 
     def _digest(self, lifted: dict[Expr, Expr]) -> Any:
         """The body's structure with its variables numbered, so that equal loops are one."""
-        names: dict[Expr, Any] = {self.sorter.carry[i]: ("carry", k) for k, i in enumerate(self.group)}
+        names: dict[Expr, Any] = {
+            self.sorter.carry[i]: ("carry", k) for k, i in enumerate(self.group)
+        }
         names |= {e: ("x", k) for k, e in enumerate(lifted)}
         memo: dict[Expr, Any] = {}
 

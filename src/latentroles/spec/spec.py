@@ -23,6 +23,7 @@ from .declarations import (
 from .expr import Expr, as_expr
 from .kinds import infer
 from .types import Type
+from .walk import postorder
 
 MAIN = "main"
 
@@ -88,9 +89,7 @@ class Spec:
         self.actions[name] = space
         return expr
 
-    def label(
-        self, name: str, shape: Sequence[int] = (), *, classes: int | None = None
-    ) -> Expr:
+    def label(self, name: str, shape: Sequence[int] = (), *, classes: int | None = None) -> Expr:
         """A column that losses and measures may read and encoders may not: (batch, time) + shape.
 
         With `classes=n` it holds integers 0..n-1.
@@ -143,7 +142,7 @@ class Spec:
         return expr
 
     def state(self, name: str, shape: Sequence[int] = (), *, init: float = 0.0) -> Expr:
-        """An array carried from step to step; reading it gives its stopped value before the step."""
+        """An array carried from step to step; its value is that before the step, stopped."""
         self._free(name)
         self.states[name] = State(name, _shape(shape), float(init))
         return self._node("leaf", (), ("state", name, Type(shape=_shape(shape))))
@@ -151,7 +150,9 @@ class Spec:
     def update(self, state: Expr, expr: Any) -> None:
         """Declares the value of a state after the step; committed after the optimiser."""
         if not isinstance(state, Expr) or state.kind != "leaf" or state.attrs[0] != "state":
-            raise SpecError(f"{user_line()}update needs a state from `s.state(...)`, got {state!r}.")
+            raise SpecError(
+                f"{user_line()}update needs a state from `s.state(...)`, got {state!r}."
+            )
         value = as_expr(self, expr, "update")
         name = state.attrs[1]
         if value.axes or value.shape != state.shape or value.type.dtype != "float":
@@ -205,8 +206,16 @@ class Spec:
             raise SpecError(
                 f"{user_line()}latent {name!r} needs a role such as lr.PLACE, got {role!r}."
             )
-        self.latents[name] = Latent(name, as_expr(self, expr, f"latent {name!r}"), role)
-        return expr
+        value = as_expr(self, expr, f"latent {name!r}")
+        for below in postorder(value):
+            if below.kind == "leaf" and below.attrs[0] == "label":
+                raise SpecError(
+                    f"{user_line()}latent {name!r} is computed from the label {below.attrs[1]!r}. "
+                    "A label is for losses and measures; what a latent may read is an observation "
+                    "or an action: declare it as one."
+                )
+        self.latents[name] = Latent(name, value, role)
+        return value
 
     def loss(
         self,
@@ -269,8 +278,8 @@ class Spec:
                 del self.losses[name]
                 can = ", ".join(sorted(reached)) or "no module at all"
                 raise RouteError(
-                    f"{user_line()}loss {name!r} lists {module!r} in updates=, but no gradient of it "
-                    f"reaches {module!r}. It can reach: {can}."
+                    f"{user_line()}loss {name!r} lists {module!r} in updates=, but no gradient of "
+                    f"it reaches {module!r}. It can reach: {can}."
                 )
 
     def phase(self, name: str, *, losses: Sequence[str], steps: int | None = None) -> Phase:
@@ -312,7 +321,9 @@ class Spec:
         if name is None:
             return next(iter(phases.values()))
         if name not in phases:
-            raise SpecError(f"{user_line()}no phase {name!r} in {self.name!r}.{nearest(name, phases)}")
+            raise SpecError(
+                f"{user_line()}no phase {name!r} in {self.name!r}.{nearest(name, phases)}"
+            )
         return phases[name]
 
     def with_gates(self, **gates: bool) -> Spec:
@@ -383,9 +394,7 @@ class Spec:
     def _own(self, thing: Any, what: str) -> None:
         held = {"module": self.modules, "gate": self.gates}[what]
         if held.get(getattr(thing, "name", None)) is not thing:  # type: ignore[call-overload]
-            raise SpecError(
-                f"{user_line()}expected a {what} of spec {self.name!r}, got {thing!r}."
-            )
+            raise SpecError(f"{user_line()}expected a {what} of spec {self.name!r}, got {thing!r}.")
 
     def _free(self, name: str) -> None:
         if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):

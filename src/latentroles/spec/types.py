@@ -1,6 +1,6 @@
 """What an expression is worth: leading axes by name, time extent, event shape, dtype."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import ShapeError, user_line
@@ -60,7 +60,7 @@ class Type:
         return (self.axes, self.time, self.step)
 
 
-def join_leads(what: str, types: Iterable[Type]) -> Type:
+def join_leads(what: str, types: Sequence[Type]) -> Type:
     """Returns a type whose leading axes hold those of all `types`; extents must agree."""
     axes: set[str] = set()
     extents: dict[str, int] = {}
@@ -70,11 +70,11 @@ def join_leads(what: str, types: Iterable[Type]) -> Type:
             if extent is None:
                 continue
             if extents.setdefault(axis, extent) != extent:
+                letter = "t" if axis == "time" else "k"
                 raise ShapeError(
                     f"{user_line()}{what} combines unequal {axis} extents: "
-                    f"{' and '.join(str(u) for u in types)}. "
-                    f"Cut them to the same range, for example with `.{axis[0] if axis == 'time' else 'k'}[1:]` "
-                    f"or `.{'t' if axis == 'time' else 'k'}[:-1]`."
+                    f"{' and '.join(str(u) for u in types)}. Cut them to the same range, for "
+                    f"example with `.{letter}[1:]` or `.{letter}[:-1]`."
                 )
     return Type(
         tuple(a for a in AXES if a in axes), time=extents.get("time"), step=extents.get("step")

@@ -1,0 +1,3 @@
+"""The JAX backend of latentroles: specs become `equinox.Module`s."""
+
+from .backend import BACKEND as BACKEND

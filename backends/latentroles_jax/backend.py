@@ -1,0 +1,32 @@
+"""The JAX backend as latentroles sees it."""
+
+from typing import Any
+
+from . import layers, model, ops, reference
+from .emit import JaxDialect
+from .precision import x64
+from .trainer import Trainer
+
+
+class JaxBackend:
+    """Everything that core asks of a backend."""
+
+    name = "jax"
+    # JAX takes gradients over all leaves of a model, a target's parameters among them.
+    targets_flow = True
+    dialect = JaxDialect()
+    build = staticmethod(model.build)
+    weights = staticmethod(model.weights)
+    load_weights = staticmethod(model.load_weights)
+    gradients = staticmethod(model.gradients)
+    reference = staticmethod(reference.reference)
+    layers = layers
+    ops = ops
+    x64 = staticmethod(x64)
+
+    def trainer(self, model: Any, optimisers: Any, groups: Any = None, seed: int = 0) -> Trainer:
+        """A trainer of a model; see `latentroles.train.loop.Trainer`."""
+        return Trainer(model, optimisers, groups, seed)
+
+
+BACKEND = JaxBackend()

@@ -1,0 +1,230 @@
+"""The base of emitted JAX models: parameters, inputs, encoding, weights in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from latentroles.errors import CheckpointError, SpecError, nearest
+from latentroles.plan.build import Plan
+from latentroles.plan.inputs import as_numpy, draw_noise, encoded_columns, read_columns
+from latentroles.spec.schedules import value as schedule_value
+from latentroles.spec.spec import Spec
+
+from . import layers
+from .precision import device_of, dtype_of
+
+
+class Outputs(eqx.Module):
+    """What a step gives.
+
+    Attributes:
+        losses: each loss, unweighted, a scalar.
+        total: their weighted sum; its gradient follows exactly the declared routes.
+        latents: the latents that the losses needed, (batch, time, *event).
+        state: the states after the step.
+    """
+
+    losses: dict[str, Array]
+    total: Array
+    latents: dict[str, Array]
+    state: dict[str, Array]
+
+
+class Compiled:
+    """What a model was compiled from, and to. Static, and compared by identity.
+
+    `device` is None where the user chose none: arrays are then left uncommitted, as JAX makes them.
+    """
+
+    def __init__(self, plan: Plan, source: str, seed: int, dtype: Any, device: Any):
+        self.plan, self.source, self.seed = plan, source, seed
+        self.dtype, self.device = dtype, device
+
+
+class Model(eqx.Module):
+    """What every emitted JAX model is; the emitted class adds `__call__` and `encode_NAME`.
+
+    Attributes:
+        spec, plan, source: what it was compiled from, and to.
+    """
+
+    compiled: Compiled = eqx.field(static=True)
+
+    @property
+    def backend(self) -> str:
+        return "jax"
+
+    @property
+    def spec(self) -> Spec:
+        return self.compiled.plan.spec
+
+    @property
+    def plan(self) -> Plan:
+        return self.compiled.plan
+
+    @property
+    def source(self) -> str:
+        return self.compiled.source
+
+    @property
+    def seed(self) -> int:
+        return self.compiled.seed
+
+    @property
+    def dtype(self) -> Any:
+        return self.compiled.dtype
+
+    def __call__(self, batch: Any, noise: Any = None, state: Any = None, step: Any = 0) -> Outputs:
+        """One step's losses; the emitted class says how."""
+        raise TypeError("this is the base of emitted models: lr.compile makes one")
+
+    def full(self, shape: tuple[int, ...], value: float) -> Array:
+        """An array filled with one number."""
+        return jnp.full(shape, value, self.dtype)
+
+    @property
+    def device(self) -> Any:
+        """Where the parameters are; None for JAX's default."""
+        return self.compiled.device
+
+    def read(self, batch: Any, *names: str) -> Any:
+        """The named columns of a batch, checked."""
+        columns = list(read_columns(self.spec, batch, names))
+        return columns if len(columns) > 1 else columns[0]
+
+    def given(self, inputs: Any, what: str) -> Any:
+        """The noise or the states of a step; without states, those of the start."""
+        if what == "state":
+            return self.initial_state() if inputs is None else inputs
+        if inputs is None:
+            raise SpecError(
+                f"{self.spec.name!r} reads noise, which is an input of the step: pass "
+                "model.noise(step, like=batch)."
+            )
+        return inputs
+
+    def weight(self, loss: str, step: Any) -> Any:
+        """The scheduled weight of a loss."""
+        return schedule_value(self.spec.losses[loss].weight, step, xp=jnp)
+
+    def inputs(self, batch: Mapping[str, Any]) -> dict[str, Array]:
+        """A batch of numpy arrays on the model's device, in its dtype; uint8 becomes [0, 1]."""
+        return {n: self._input(n, batch[n]) for n in batch if n in self.spec.inputs}
+
+    def _input(self, name: str, array: Any) -> Array:
+        if isinstance(array, jax.Array):
+            return array
+        whole = self.spec.inputs[name].type.dtype == "int"
+        if not whole and getattr(array, "dtype", None) == np.uint8:
+            # Moved as bytes, scaled where the model is.
+            return jax.device_put(np.asarray(array), self.device).astype(self.dtype) / 255
+        array = as_numpy(self.spec, name, array)
+        return jax.device_put(
+            array.astype(np.int32) if whole else array.astype(self.dtype), self.device
+        )
+
+    def noise(self, step: int, like: Any = None) -> dict[str, Array]:
+        """The random inputs of a step, a function of (seed, step); `like` is a batch."""
+        drawn = draw_noise(self.spec, self.seed, step, like)
+        return {n: jax.device_put(a.astype(self.dtype), self.device) for n, a in drawn.items()}
+
+    def initial_state(self) -> dict[str, Array]:
+        """The states before the first step."""
+        return {s.name: self.full(s.shape, s.init) for s in self.spec.states.values()}
+
+    def encode(self, inputs: Any, name: str, noise: Any = None, state: Any = None) -> Array:
+        """One latent, without the losses.
+
+        Args:
+            inputs: a batch, or the frames (batch, time, *frame) where the latent reads only them.
+            name: of the latent.
+        """
+        columns = encoded_columns(self, name)
+        batch = inputs if isinstance(inputs, Mapping) else dict.fromkeys(columns[:1], inputs)
+        read = read_columns(self.spec, self.inputs(batch), columns)
+        return getattr(self, f"encode_{name}")(*read, noise=noise, state=state)
+
+    def __deepcopy__(self, memo: Any) -> Model:
+        return load_weights(self, weights(self))
+
+    def __reduce__(self) -> Any:
+        dtype = jnp.dtype(self.dtype).name
+        arguments = (self.spec.to_json(), self.plan.phase.name, self.seed, dtype)
+        return rebuild, (*arguments, weights(self))
+
+
+def rebuild(spec: dict[str, Any], phase: str, seed: int, dtype: str, held: Any = None) -> Model:
+    """A model from what a pickle holds: the declaration and the weights, never code."""
+    from latentroles.compile import compile
+
+    model = compile(Spec.from_json(spec), backend="jax", phase=phase, seed=seed, dtype=dtype)
+    return model if held is None else load_weights(model, held)
+
+
+def build(
+    cls: type[Model], plan: Plan, source: str, drawn: Any, seed: int, dtype: str, device: Any
+) -> Model:
+    """Makes the emitted class a model with the drawn weights; targets start as exact copies."""
+    spec, device = plan.spec, device_of(device)
+    for name in [*spec.modules, *spec.targets]:
+        if hasattr(Model, name) or name == "compiled":
+            raise SpecError(
+                f"module {name!r} cannot be an attribute of a JAX model, which has one of that "
+                "name. Rename it."
+            )
+    modules = {
+        name: layers.build(module.layer, drawn[name], dtype, device)
+        for name, module in spec.modules.items()
+    }
+    modules |= {name: modules[target.of] for name, target in spec.targets.items()}
+    return cls(compiled=Compiled(plan, source, seed, dtype_of(dtype), device), **modules)
+
+
+def weights(model: Model) -> dict[str, dict[str, np.ndarray]]:
+    """{module or target: {path: array}}."""
+    return {
+        name: layers.weights_of(model.spec._layer(name), getattr(model, name))
+        for name in [*model.spec.modules, *model.spec.targets]
+    }
+
+
+def load_weights(model: Model, held: Mapping[str, Mapping[str, np.ndarray]]) -> Model:
+    """A new model with these weights.
+
+    Raises:
+        CheckpointError: a name or a shape is not the model's.
+    """
+    known = [*model.spec.modules, *model.spec.targets]
+    for name, arrays in held.items():
+        if name not in known:
+            raise CheckpointError(
+                f"the weights name {name!r}, which {model.spec.name!r} does not declare."
+                f"{nearest(name, known)}"
+            )
+        module = layers.with_weights(model.spec._layer(name), getattr(model, name), arrays)
+        model = eqx.tree_at(lambda m, name=name: getattr(m, name), model, module)
+    return model
+
+
+def gradients(
+    model: Model, batch: Any, noise: Any = None, state: Any = None, step: int = 0
+) -> dict[str, dict[str, np.ndarray]]:
+    """The gradient of the total, {module: {path: array}}; zero where no route leads."""
+    batch = model.inputs(batch)
+    return gradients_of(model, lambda m: m(batch, noise, state, step).total)
+
+
+def gradients_of(model: Model, value: Any) -> dict[str, dict[str, np.ndarray]]:
+    """The gradient of a scalar function of the model in every module's parameters."""
+    grads = eqx.filter_grad(value)(model)
+    return {
+        name: layers.weights_of(m.layer, getattr(grads, name))
+        for name, m in model.spec.modules.items()
+    }

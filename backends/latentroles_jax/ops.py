@@ -1,0 +1,98 @@
+"""The array operations of the language on JAX: what emitted source and the reference call."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from latentroles.spec.array_losses import unit
+
+
+def each(function: Callable[..., Array], *operands: Array, axes: int) -> Array:
+    """Applies a module to every event behind the leading axes, which are folded into one."""
+    lead = operands[0].shape[:axes]
+    if not axes:
+        return function(*operands)
+    result = jax.vmap(function)(*(x.reshape(-1, *x.shape[axes:]) for x in operands))
+    return result.reshape(*lead, *result.shape[1:])
+
+
+def frozen(module: Any) -> Any:
+    """The module with its parameters stopped: gradient passes it and moves nothing in it."""
+    arrays, rest = eqx.partition(module, eqx.is_inexact_array)
+    return eqx.combine(jax.lax.stop_gradient(arrays), rest)
+
+
+def stop(x: Array) -> Array:
+    """Identity in value, zero in derivative."""
+    return jax.lax.stop_gradient(x)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def scale_gradient(x: Array, factor: float) -> Array:
+    """Identity in value, derivative times `factor`."""
+    return x
+
+
+def _forward(x: Array, factor: float) -> tuple[Array, None]:
+    return x, None
+
+
+def _backward(factor: float, _: None, grad: Array) -> tuple[Array]:
+    return (grad * factor,)
+
+
+scale_gradient.defvjp(_forward, _backward)
+
+
+def windows(x: Array, size: int) -> Array:
+    """Every window of `size` successive frames: (batch, time, ...) -> (batch, time', size, ...)."""
+    n = x.shape[1] - size + 1
+    return jnp.stack([x[:, j : j + n] for j in range(size)], axis=2)
+
+
+def prepend(first: Array, sequence: Array, axis: int) -> Array:
+    """One entry in front of a sequence."""
+    return jnp.concatenate([jnp.expand_dims(first, axis), sequence], axis=axis)
+
+
+def expand(x: Array, new: Sequence[int], sizes: Sequence[int]) -> Array:
+    """Repeats along new leading axes at the positions `new`, up to the full `sizes`."""
+    for position in new:
+        x = jnp.expand_dims(x, position)
+    return jnp.broadcast_to(x, tuple(sizes))
+
+
+def one_hot(x: Array, n: int, dtype: Any) -> Array:
+    """One-hot codes, zeros for a class outside 0..n-1: (...) -> (..., n)."""
+    return (x[..., None] == jnp.arange(n, dtype=x.dtype)).astype(dtype)
+
+
+def avg_pool2d(x: Array, size: int) -> Array:
+    """Means over size x size blocks of the last two axes."""
+    *lead, height, width = x.shape
+    return x.reshape(*lead, height // size, size, width // size, size).mean((-3, -1))
+
+
+def abs(x: Array) -> Array:
+    """|x|, with derivative 0 at 0 as in torch; jnp.abs has derivative 1 there."""
+    return x * jnp.sign(x)
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0), with derivative 0 at 0 as in torch."""
+    return jax.nn.relu(x)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e ** -x)."""
+    return jax.nn.sigmoid(x)
+
+
+def normalise(x: Array) -> Array:
+    """x / ||x|| along the last axis, zero vectors kept."""
+    return unit(x)

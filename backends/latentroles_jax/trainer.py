@@ -1,0 +1,161 @@
+"""One optimiser step on JAX: losses, gradients, optimisers, then targets and states."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from latentroles.routes import routes
+from latentroles.spec.schedules import value as schedule_value
+from latentroles.train.groups import assign
+from latentroles.train.optimisers import learning_rate
+from latentroles.train.snapshots import nested
+
+from . import model as models
+from . import optim
+from .layers import _find as find
+from .model import Model
+from .precision import of_dtype
+
+Params = dict[str, Array]
+
+
+class Trainer:
+    """Trains a model; `model` is the current one. See `latentroles.train.loop.Trainer`.
+
+    Args:
+        optimisers: by name. groups: module -> optimiser, "default" for what is not named.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimisers: Mapping[str, Any],
+        groups: Mapping[str, str] | None = None,
+        seed: int = 0,
+    ):
+        self.model, self.seed = model, seed
+        table = routes(model.spec)
+        reached = set().union(*(table[name].modules for name in model.plan.losses))
+        order = [m for m in model.spec.modules if m in reached]
+        assigned = assign(order, optimisers, groups)
+        self._optimisers = {name: optimisers[name] for name in assigned}
+        self._paths = {
+            name: [f"{m}/{path}" for m in modules for path in model.spec._layer(m).parameters()]
+            for name, modules in assigned.items()
+        }
+        self._context = of_dtype(model.dtype)
+        with self._context():
+            self._states = {
+                name: optim.init(self._optimisers[name], take(model, paths))
+                for name, paths in self._paths.items()
+            }
+            self.state = model.initial_state()
+        self._step = eqx.filter_jit(self._compiled, donate="all-except-first")
+
+    def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
+        """Takes one optimiser step; returns the losses by name and their weighted "total"."""
+        with self._context():
+            inputs = (self.model.inputs(batch), self.model.noise(step, batch))
+            rates = {n: jnp.asarray(learning_rate(o, step)) for n, o in self._optimisers.items()}
+            arrays, rest = eqx.partition(self.model, eqx.is_array)
+            values, arrays, self._states, self.state = self._step(
+                (inputs, rates, jnp.asarray(step), rest), arrays, self._states, self.state
+            )
+            self.model = eqx.combine(arrays, rest)
+            names = [*self.model.plan.losses, "total"]
+            return dict(zip(names, np.asarray(values, np.float64).tolist(), strict=True))
+
+    def _compiled(self, fixed: Any, arrays: Any, states: Any, state: Any) -> Any:
+        (batch, noise), rates, step, rest = fixed
+        model = eqx.combine(arrays, rest)
+        params = {name: take(model, paths) for name, paths in self._paths.items()}
+
+        def total(params: dict[str, Params]) -> tuple[Array, Any]:
+            out = put(model, {k: v for p in params.values() for k, v in p.items()})(
+                batch, noise, state, step
+            )
+            return out.total, out
+
+        grads, out = jax.grad(total, has_aux=True)(params)
+        after = {}
+        for name, optimiser in self._optimisers.items():
+            moved, after[name] = optim.update(
+                optimiser, grads[name], states[name], params[name], rates[name]
+            )
+            model = put(model, moved)
+        model = follow(model, step)
+        # By name: JAX sorts the keys of a dict that passes through a transformation.
+        values = jnp.stack([*(out.losses[n] for n in model.plan.losses), out.total])
+        return values, eqx.filter(model, eqx.is_array), after, {**state, **out.state}
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Returns everything that `restore` needs."""
+        arrays = {
+            f"weights/{name}/{path}": array
+            for name, held in models.weights(self.model).items()
+            for path, array in held.items()
+        }
+        for name, optimiser in self._optimisers.items():
+            held = optim.state_to_numpy(optimiser, self._states[name])
+            arrays |= {f"optimiser/{name}/{key}": a for key, a in held.items()}
+        return arrays | {f"state/{n}": to_numpy(v) for n, v in self.state.items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Goes on from a snapshot; raises CheckpointError if names or shapes differ."""
+        held = nested(self.snapshot(), arrays)
+        with self._context():
+            self.model = models.load_weights(self.model, held["weights"])
+            self._states = {
+                name: optim.state_from_numpy(
+                    optimiser, take(self.model, self._paths[name]), held["optimiser"][name]
+                )
+                for name, optimiser in self._optimisers.items()
+            }
+            self.state = {n: jnp.asarray(a, self.model.dtype) for n, a in held["state"].items()}
+
+
+def follow(model: Model, step: Any) -> Model:
+    """Moves the targets towards their modules, after the optimiser."""
+    for target in model.spec.targets.values():
+        decay = schedule_value(target.decay, step, xp=jnp)
+        online, copied = getattr(model, target.of), getattr(model, target.name)
+        arrays, rest = eqx.partition(copied, eqx.is_inexact_array)
+        moved = jax.tree.map(
+            partial(_average, decay), arrays, eqx.filter(online, eqx.is_inexact_array)
+        )
+        copied = eqx.combine(moved, rest)
+        model = eqx.tree_at(lambda m, n=target.name: getattr(m, n), model, copied)
+    return model
+
+
+def _average(decay: Any, q: Array, p: Array) -> Array:
+    return (decay * q + (1.0 - decay) * p).astype(q.dtype)
+
+
+def take(model: Model, paths: list[str]) -> Params:
+    """The parameters at "module/path", as they are stored."""
+    found = {}
+    for key in paths:
+        name, path = key.split("/", 1)
+        owner, attribute = find(getattr(model, name), path)
+        found[key] = getattr(owner, attribute)
+    return found
+
+
+def put(model: Model, params: Params) -> Model:
+    """The model with the parameters at "module/path" replaced."""
+    if not params:
+        return model
+    return eqx.tree_at(lambda m: list(take(m, list(params)).values()), model, list(params.values()))
+
+
+def to_numpy(value: Array) -> np.ndarray:
+    """A copy; bfloat16 as float32."""
+    array = np.array(value)
+    return array.astype(np.float32) if array.dtype == jnp.bfloat16 else array

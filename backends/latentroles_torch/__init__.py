@@ -1,0 +1,3 @@
+"""The PyTorch backend of latentroles: specs become `torch.nn.Module`s."""
+
+from .backend import BACKEND as BACKEND

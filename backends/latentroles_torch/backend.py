@@ -1,0 +1,32 @@
+"""The torch backend as latentroles sees it."""
+
+from typing import Any
+
+from . import layers, model, ops, reference
+from .emit import TorchDialect
+from .precision import x64
+from .trainer import Trainer
+
+
+class TorchBackend:
+    """Everything that core asks of a backend."""
+
+    name = "torch"
+    # torch does not differentiate a target's parameters: they do not require a gradient.
+    targets_flow = False
+    dialect = TorchDialect()
+    build = staticmethod(model.build)
+    weights = staticmethod(model.weights)
+    load_weights = staticmethod(model.load_weights)
+    gradients = staticmethod(model.gradients)
+    reference = staticmethod(reference.reference)
+    layers = layers
+    ops = ops
+    x64 = staticmethod(x64)
+
+    def trainer(self, model: Any, optimisers: Any, groups: Any = None, seed: int = 0) -> Trainer:
+        """A trainer of a model; see `latentroles.train.loop.Trainer`."""
+        return Trainer(model, optimisers, groups, seed)
+
+
+BACKEND = TorchBackend()

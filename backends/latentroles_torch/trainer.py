@@ -1,0 +1,106 @@
+"""One optimiser step on torch: losses, gradients, optimisers, then targets and states."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from latentroles.routes import routes
+from latentroles.spec.schedules import value as schedule_value
+from latentroles.train.groups import assign
+from latentroles.train.snapshots import nested
+
+from . import model as models
+from .model import Model
+from .optim import Group
+
+
+class Trainer:
+    """Trains a model in place; see `latentroles.train.loop.Trainer`.
+
+    Args:
+        optimisers: by name. groups: module -> optimiser, "default" for what is not named.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimisers: Mapping[str, Any],
+        groups: Mapping[str, str] | None = None,
+        seed: int = 0,
+    ):
+        self.model = model
+        model.seed = seed
+        table = routes(model.spec)
+        reached = set().union(*(table[name].modules for name in model.plan.losses))
+        order = [m for m in model.spec.modules if m in reached]
+        self._groups = {
+            name: Group(
+                optimisers[name],
+                {
+                    f"{m}/{path}": p
+                    for m in modules
+                    for path, p in getattr(model, m).named_parameters()
+                },
+            )
+            for name, modules in assign(order, optimisers, groups).items()
+        }
+        self.state = model.initial_state()
+
+    def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
+        """Takes one optimiser step; returns the losses by name and their weighted "total"."""
+        model = self.model
+        out = model(model.inputs(batch), model.noise(step, batch), self.state, step)
+        self._move(out.total, step)
+        self._follow(step)
+        self.state = {**self.state, **{n: v.detach() for n, v in out.state.items()}}
+        names = [*out.losses, "total"]
+        values = torch.stack([*(v.detach() for v in out.losses.values()), out.total.detach()])
+        return dict(zip(names, values.double().tolist(), strict=True))
+
+    def _move(self, total: torch.Tensor, step: int) -> None:
+        params = {key: p for g in self._groups.values() for key, p in g.params.items()}
+        if not params:
+            return
+        found = torch.autograd.grad(total, list(params.values()), allow_unused=True)
+        grads = dict(zip(params, found, strict=True))
+        for group in self._groups.values():
+            group.update({key: grads[key] for key in group.params}, step)
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Moves the targets towards their modules, after the optimiser."""
+        for target in self.model.spec.targets.values():
+            decay = schedule_value(target.decay, step)
+            online, copied = getattr(self.model, target.of), getattr(self.model, target.name)
+            for p, q in zip(online.parameters(), copied.parameters(), strict=True):
+                q.copy_(decay * q + (1.0 - decay) * p)
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Returns everything that `restore` needs."""
+        arrays = {
+            f"weights/{name}/{path}": array
+            for name, held in models.weights(self.model).items()
+            for path, array in held.items()
+        }
+        for name, group in self._groups.items():
+            arrays |= {f"optimiser/{name}/{key}": a for key, a in group.state().items()}
+        return arrays | {f"state/{n}": to_numpy(v) for n, v in self.state.items()}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Goes on from a snapshot; raises CheckpointError if names or shapes differ."""
+        held = nested(self.snapshot(), arrays)
+        models.load_weights(self.model, held["weights"])
+        for name, group in self._groups.items():
+            group.restore(held["optimiser"][name])
+        self.state = {
+            n: torch.from_numpy(np.array(a)).to(self.model.device, self.model.dtype)
+            for n, a in held["state"].items()
+        }
+
+
+def to_numpy(value: torch.Tensor) -> np.ndarray:
+    """A copy; bfloat16 as float32."""
+    value = value.float() if value.dtype == torch.bfloat16 else value
+    return value.cpu().numpy().copy()

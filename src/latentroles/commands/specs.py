@@ -1,0 +1,193 @@
+"""The SPEC argument: a registered name or `path.py:function`, and its `-p key=value`."""
+
+import argparse
+import ast
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from latentroles.errors import LatentrolesError, PluginError, SpecError, nearest
+from latentroles.spec import Spec
+
+SpecFunction = Callable[..., Any]
+
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def add_spec(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """Declares SPEC and -p."""
+    parser.add_argument(
+        "spec",
+        metavar="SPEC",
+        nargs="?" if optional else None,
+        help="a registered name, or path.py:function",
+    )
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an argument of the spec's function, such as -p dim=128; may be repeated",
+    )
+
+
+def find_function(argument: str) -> SpecFunction:
+    """Returns the function that a SPEC argument names.
+
+    Raises:
+        PluginError: no spec is registered under that name.
+        SpecError: the file or the function does not exist, or the file fails to import.
+    """
+    path, colon, name = argument.rpartition(":")
+    if not colon and not argument.endswith(".py"):
+        from latentroles import plugins
+
+        return plugins.spec(argument)
+    if not colon or not name:
+        path, name = argument.removesuffix(":"), ""
+    file = Path(path)
+    if not file.is_file():
+        raise SpecError(
+            f"There is no file {path!r}. SPEC is a registered name or path.py:function."
+        )
+    module = _import(file)
+    own = [
+        key
+        for key, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and key[0] != "_"
+    ]
+    if not name:
+        raise SpecError(
+            f"SPEC names a function of the file: {path}:function. It has {_listed(own)}."
+        )
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise SpecError(
+            f"{path} has no function {name!r}."
+            + (nearest(name, own) if own else " It defines no function.")
+        )
+    return function
+
+
+def build(function: SpecFunction, parameters: Mapping[str, Any]) -> Spec:
+    """Calls a spec's function; raises SpecError if it fails or returns something else."""
+    name = getattr(function, "__name__", "the spec's function")
+    try:
+        spec = function(**parameters)
+    except LatentrolesError:
+        raise
+    except Exception as error:
+        raise SpecError(f"{name} could not declare its spec: {_where(error)}") from error
+    if not isinstance(spec, Spec):
+        raise SpecError(
+            f"{name} must return a latentroles Spec; it returned a {type(spec).__name__}."
+        )
+    return spec
+
+
+def read_parameters(function: SpecFunction, assignments: Sequence[str]) -> dict[str, Any]:
+    """Returns the arguments that `-p key=value` set, read as the type of their defaults.
+
+    Raises:
+        SpecError: no "=", an argument that the function does not have or has twice, a value of
+            another type than the default, or a required argument that is not set.
+    """
+    signature = inspect.signature(function).parameters
+    named = {
+        key: parameter
+        for key, parameter in signature.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise SpecError(f"-p takes KEY=VALUE, such as -p dim=128; got {assignment!r}.")
+        if key not in named and not takes_any:
+            raise SpecError(f"{_name(function)} has no argument {key!r}.{nearest(key, named)}")
+        if key in values:
+            raise SpecError(f"-p sets {key!r} twice; leave one of them away.")
+        default = named[key].default if key in named else inspect.Parameter.empty
+        values[key] = _read(key, text.strip(), default)
+    missing = [k for k, p in named.items() if p.default is p.empty and k not in values]
+    if missing:
+        wanted = " ".join(f"-p {key}=..." for key in missing)
+        raise SpecError(f"{_name(function)} needs {', '.join(missing)}. Give {wanted}.")
+    return values
+
+
+def _read(key: str, text: str, default: Any) -> Any:
+    """The value of `text`: a Python literal where it is one, else the text itself."""
+    if isinstance(default, str):
+        return text
+    try:
+        value: Any = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = text
+    if isinstance(value, list):
+        value = tuple(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    match default:
+        case bool():  # before int: a bool is one
+            value = _BOOLEANS.get(text.lower(), value)
+            fits = isinstance(value, bool)
+        case int():
+            fits = whole
+        case float():
+            fits = whole or isinstance(value, float)
+            value = float(value) if fits else value
+        case tuple():
+            fits = isinstance(value, tuple)
+        case _:
+            fits = True
+    if not fits:
+        raise SpecError(
+            f"-p {key} takes a {type(default).__name__} such as {default!r}, got {text!r}."
+        )
+    return value
+
+
+def _import(file: Path) -> ModuleType:
+    """Imports a file as if it were run from its folder, so that it finds its neighbours."""
+    name = f"latentroles_spec_{file.stem}"
+    found = importlib.util.spec_from_file_location(name, file)
+    if found is None or found.loader is None:
+        raise SpecError(f"{file} cannot be imported: its name does not end in .py.")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, LatentrolesError) and not isinstance(error, PluginError):
+            raise
+        raise SpecError(f"{file} could not be imported: {_where(error)}") from error
+    return module
+
+
+def _where(error: Exception) -> str:
+    """The error, and the innermost line it came from."""
+    said = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames:  # a SyntaxError names its own line
+        return said
+    return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def _name(function: SpecFunction) -> str:
+    return getattr(function, "__name__", "the spec's function")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"

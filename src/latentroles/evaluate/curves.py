@@ -1,0 +1,155 @@
+"""Learning curves: one small chart for each loss, as a PNG."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentroles.errors import PluginError, TrainingError
+from latentroles.files import replace_files
+
+_COLUMNS = 3
+_POINTS = 400  # more bins than a panel has pixels to tell apart show nothing
+_FLOOR = 1e-10  # of the greatest value: a logarithmic axis down to round-off shows nothing else
+_INK, _BLUE, _GREY = "#222222", "#1f5fa8", "#8a8a8a"
+
+
+def draw(
+    rows: Sequence[Mapping[str, Any]], path: Path, *, title: str, last: Mapping[str, float]
+) -> None:
+    """Draws each loss of a metrics log against the step, in small multiples that share the step.
+
+    The pale line is the loss itself; over more than 400 logged steps it is a band from the least
+    to the greatest value of a bin. The dark line is the mean over 1/25 of the run. An axis is
+    logarithmic where the loss is positive and its mean changes by a factor of 5 or more. Dotted
+    lines are the starts of phases.
+
+    Args:
+        rows: lines of `metrics.jsonl`, as `train.metrics.read` gives them.
+        path: the PNG, replaced whole.
+        title: above all panels.
+        last: the number at the right of each panel: the loss at the end.
+
+    Raises:
+        PluginError: matplotlib is not installed.
+        TrainingError: there is nothing to draw, or the file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PluginError(
+            f"Charts need matplotlib, which cannot be imported ({error}). "
+            "Install it: pip install 'latentroles[plots]'"
+        ) from error
+    if not rows:
+        raise TrainingError("There is no logged step to draw.")
+    series = _series(rows)
+    starts = _phase_starts(rows)
+    columns = min(_COLUMNS, len(series))
+    lines = math.ceil(len(series) / columns)
+    figure = Figure(figsize=(2.4 * columns + 0.2, 1.45 * lines + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: no window, no global state
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    span = (rows[0]["step"], max(rows[-1]["step"], rows[0]["step"] + 1))
+    for panel, (name, (steps, values)) in zip(axes.flat, series.items(), strict=False):
+        _panel(panel, name, steps, values, span)
+        panel.set_title(f"{last[name]:.4g}", fontsize=7.5, color=_BLUE, loc="right", pad=3)
+        for _, start in starts[1:]:
+            panel.axvline(start, color=_GREY, linewidth=0.6, linestyle=":")
+    for panel in axes.flat[len(series) :]:
+        panel.set_visible(False)
+    for lowest in axes.flat[max(0, len(series) - columns) : len(series)]:
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel("optimiser step", fontsize=7.5, color=_INK)
+    phases = ", ".join(f"{name} from {start}" for name, start in starts)
+    heading = f"{title}: losses by step" + (f" (phases: {phases})" if len(starts) > 1 else "")
+    figure.suptitle(heading, fontsize=9, color=_INK, x=0.01, ha="left")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=200)
+    try:
+        replace_files({path: image.getvalue()})
+    except OSError as error:
+        raise TrainingError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def _series(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """name -> (steps, values); the total first, unless phases sum different losses."""
+    collected: dict[str, tuple[list[int], list[float]]] = {}
+    if len({row["phase"] for row in rows}) == 1 and len(rows[0]["losses"]) > 1:
+        collected["total"] = ([r["step"] for r in rows], [r["total"] for r in rows])
+    for row in rows:
+        for name, value in row["losses"].items():
+            steps, values = collected.setdefault(name, ([], []))
+            steps.append(row["step"])
+            values.append(value)
+    return {n: (np.array(s), np.array(v, dtype=float)) for n, (s, v) in collected.items()}
+
+
+def _phase_starts(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    starts: list[tuple[str, int]] = []
+    for row in rows:
+        if not starts or starts[-1][0] != row["phase"]:
+            starts.append((row["phase"], row["step"]))
+    return starts
+
+
+def _panel(
+    panel: Any, name: str, steps: np.ndarray, values: np.ndarray, span: tuple[int, int]
+) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    size = math.ceil(len(values) / _POINTS)
+    cuts = np.arange(0, len(values), size)
+    counts = np.diff(cuts, append=len(values))
+    at = np.add.reduceat(steps, cuts) / counts
+    mean = np.add.reduceat(values, cuts) / counts
+    smooth = _smooth(mean, len(mean) // 25)
+    if size == 1:
+        panel.plot(at, mean, color=_BLUE, alpha=0.3, linewidth=0.7)
+    else:
+        low, high = np.minimum.reduceat(values, cuts), np.maximum.reduceat(values, cuts)
+        panel.fill_between(at, low, high, color=_BLUE, alpha=0.25, linewidth=0)
+    panel.plot(at, smooth, color=_BLUE, linewidth=1.3, marker="o" if len(at) == 1 else None, ms=3)
+    panel.set_title(name, fontsize=7.5, color=_INK, loc="left", pad=3)
+    panel.set_xlim(*span)
+    if values.min() > 0 and smooth.max() >= 5 * smooth.min():
+        panel.set_yscale("log")
+        if values.min() < _FLOOR * values.max():
+            panel.set_ylim(_FLOOR * values.max(), 2 * values.max())
+        if values.max() < 100 * values.min():
+            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        panel.yaxis.set_major_formatter(_plain_or_power)
+        panel.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        panel.yaxis.set_major_locator(MaxNLocator(4))
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    panel.tick_params(labelsize=6.5, colors=_INK, width=0.6, length=2.5)
+    panel.grid(True, which="major", color="#e6e6e6", linewidth=0.5)
+    panel.set_axisbelow(True)
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        panel.spines[side].set_linewidth(0.6)
+        panel.spines[side].set_color(_GREY)
+
+
+def _plain_or_power(value: float, position: int | None) -> str:
+    """0.02 and 30 as they are, 1e-05 as a power."""
+    if 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    digits = value / 10**exponent
+    power = f"10^{{{exponent}}}"
+    return f"${power}$" if abs(digits - 1) < 1e-6 else rf"${digits:.0f}\cdot {power}$"
+
+
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """The mean over a centred window, cut off at both ends."""
+    window = np.ones(2 * (width // 2) + 1)
+    weights = np.convolve(np.ones(len(values)), window)
+    middle = slice(width // 2, width // 2 + len(values))
+    return (np.convolve(values, window) / weights)[middle]

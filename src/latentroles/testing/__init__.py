@@ -1,0 +1,1 @@
+"""The harness: reference semantics, strategies for specs, laws."""

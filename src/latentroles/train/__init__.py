@@ -1,0 +1,8 @@
+"""Training: the loop, the run folder, and what both need."""
+
+from .recipe import Recipe as Recipe
+from .recipe import recipe as recipe
+from .run import Run as Run
+from .run import RunResult as RunResult
+from .start import Interrupted as Interrupted
+from .start import train as train

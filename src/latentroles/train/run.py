@@ -1,0 +1,244 @@
+"""The run folder: what one training run leaves behind.
+
+- spec.json: the declaration
+- run.json: settings, data, versions, times, status
+- metrics.jsonl: the losses of each logged step
+- checkpoint.safetensors: what resuming needs; checkpoint.json says what is in it
+- model_<backend>.py: the source that was run; with several phases model_<backend>_<phase>.py
+- curves.png: the losses, drawn
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from latentroles.errors import CheckpointError, TrainingError
+from latentroles.files import replace_files
+from latentroles.train import checkpoint, metrics
+
+SPEC = "spec.json"
+RUN = "run.json"
+CURVES = "curves.png"
+
+_VERSIONS = {
+    "torch": ("torch",),
+    "jax": ("jax", "jaxlib", "equinox", "optax"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run.json` holds.
+
+    Attributes:
+        spec, spec_hash: the declaration's name and hash.
+        backend, dtype, device, seed: the arguments of `train`; device None is the backend's choice.
+        steps: phase -> optimiser steps, in the order of training.
+        optimisers, groups: as JSON; module -> name of its optimiser.
+        data: what identifies the batches.
+        versions: of Python and the packages that compute.
+        started, ended: UTC, ISO 8601; of the last part of a resumed run.
+        stages: seconds of each stage, summed over the parts of a resumed run.
+        status: "running", "complete", "interrupted" or "failed".
+        error: why it failed.
+        command: what the command line was given; {} from Python.
+    """
+
+    spec: str
+    spec_hash: str
+    backend: str
+    dtype: str
+    device: str | None
+    seed: int
+    steps: dict[str, int]
+    optimisers: dict[str, Any]
+    groups: dict[str, str] | None
+    data: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+    started: str = ""
+    ended: str | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    status: str = "running"
+    error: str | None = None
+    command: dict[str, Any] = field(default_factory=dict)
+
+
+# What a run may not change when it goes on: with any of these it would be another run.
+_FIXED = ("spec", "spec_hash", "backend", "dtype", "seed", "optimisers", "groups", "data")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `train` returns.
+
+    Attributes:
+        folder: the run folder.
+        steps: optimiser steps so far, over all phases.
+        first, last: each loss's mean over its first and its last `averaged` logged steps.
+        averaged: see `first`.
+        steps_per_second: of this call, the first step of each phase (which compiles) left out;
+            NaN after fewer than two steps.
+        stages: seconds of each stage of this call.
+        model: the trained model, a torch or equinox module.
+        notes: what went without saying so: a chart that could not be drawn.
+    """
+
+    folder: Path
+    steps: int
+    first: dict[str, float]
+    last: dict[str, float]
+    averaged: int
+    steps_per_second: float
+    stages: dict[str, float]
+    model: Any = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def occupied(folder: Path) -> str | None:
+    """Returns why a new run cannot have `folder`, or None if it can.
+
+    A folder that holds other things is fine, one with a file that the run would write is not.
+    """
+    if folder.exists() and not folder.is_dir():
+        return f"{folder} is a file: out= (--out) is a folder for the run. Give another path."
+    ours = (SPEC, RUN, CURVES, metrics.METRICS, checkpoint.TENSORS, checkpoint.RECORD)
+    held = [name for name in ours if (folder / name).exists()]
+    if not held:
+        return None
+    advice = "Give another folder, or remove this one."
+    if checkpoint.TENSORS in held:
+        advice = f"Go on with it (resume={str(folder)!r}, --resume {folder}), or give another."
+    return f"{folder} already holds a run ({', '.join(held)}), which is kept. {advice}"
+
+
+def create(out: Path | None, name: str) -> Path:
+    """Makes the folder of a new run: `out`, or the first free `runs/<name>-<number>`.
+
+    Raises:
+        TrainingError: `out` holds a run already, or the folder cannot be made.
+    """
+    try:
+        if out is None:
+            return _numbered(Path("runs"), name)
+        why = occupied(out)
+        if why is not None:
+            raise TrainingError(why)
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    except OSError as error:
+        raise TrainingError(
+            f"The run folder {out or Path('runs')} could not be made: {error.strerror or error}. "
+            "Give another path (out=, --out)."
+        ) from error
+
+
+def _numbered(parent: Path, name: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = parent / f"{name}-{number:03d}"
+        try:
+            folder.mkdir()  # fails if another run has just taken the number
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Writes `run.json`. Raises TrainingError if it cannot."""
+    write_text(folder / RUN, json.dumps(asdict(run), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file of the run folder, whole or not at all. Raises TrainingError."""
+    try:
+        replace_files({path: text.encode()})
+    except OSError as error:
+        raise TrainingError(
+            f"{path} could not be written: {error.strerror or error}. Make room or permissions, "
+            "or give another folder (out=, --out)."
+        ) from error
+
+
+def read_run(folder: Path) -> Run:
+    """Returns what `run.json` of `folder` says.
+
+    Raises:
+        CheckpointError: there is no such run, or the file is damaged. It is left as it is.
+    """
+    path = folder / RUN
+    try:
+        return Run(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} holds no run: there is no {RUN} in it. Give the folder that the run was "
+            "started with."
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}). It is left as it is; restore it from a copy."
+        ) from error
+
+
+def read_spec(folder: Path) -> dict[str, Any]:
+    """Returns the JSON of `spec.json`; raises CheckpointError."""
+    path = folder / SPEC
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}). It is left as it is.") from error
+
+
+def refuse_changes(folder: Path, before: Run, asked: Run) -> None:
+    """Raises CheckpointError if `asked` is not the run of `folder`, naming each difference."""
+    old, new = asdict(before), json.loads(json.dumps(asdict(asked)))
+    changed = [key for key in _FIXED if old[key] != new[key]]
+    if not changed:
+        return
+    listed = "; ".join(
+        f"{key}: {_short(old[key])} there, {_short(new[key])} here" for key in changed
+    )
+    raise CheckpointError(
+        f"A resumed run is the same run, and {folder} differs from what was asked for in {listed}. "
+        "Ask for the same, or start a new run."
+    )
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def utc_now() -> str:
+    """Returns the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions(backend: str) -> dict[str, str]:
+    """Returns the versions of Python and of the packages that a run computes with, unimported."""
+    found = {"python": platform.python_version()}
+    for package in ("latentroles", "numpy", *_VERSIONS.get(backend, ())):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def as_json(value: Any) -> Any:
+    """Returns the JSON of an optimiser, a schedule or whatever else has `to_json()`."""
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    return value

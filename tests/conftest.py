@@ -1,0 +1,42 @@
+"""The suite's own settings: hypothesis profiles, one thread, marks.
+
+A property sets no `max_examples` of its own, so that the profile decides:
+`LATENTROLES_HYPOTHESIS_PROFILE=deep` (`nox -s tests-deep`) runs ten times the everyday number.
+"""
+
+import os
+from pathlib import Path
+
+# Before a framework is imported: it reads these once. Small models are slower on many threads,
+# and much slower where the tests' processes compete for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+BENCH = Path(__file__).parent / "bench"
+
+# No deadline, and slow generation is no failure: an example may build and compile a whole model.
+everyday = settings(
+    max_examples=25,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("everyday", everyday)
+settings.register_profile("deep", everyday, max_examples=10 * everyday.max_examples)
+settings.load_profile(os.environ.get("LATENTROLES_HYPOTHESIS_PROFILE", "everyday"))
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` is applied
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(BENCH):
+            item.add_marker(pytest.mark.bench)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is not None:
+        torch = pytest.importorskip("torch", reason="a gpu test asks torch for the device")
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device, and there is none")

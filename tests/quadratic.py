@@ -1,0 +1,154 @@
+"""A backend without a framework, for tests of the loop: numpy, two modules, momentum.
+
+The model fits `near` to the mean of column "x" and `far` to `near`. Its losses, its noise and its
+momentum depend on the batch, the seed and the step, so that a resumed run which gets any of them
+wrong ends elsewhere.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latentroles import plugins
+from latentroles.errors import CheckpointError
+from latentroles.evaluate import curves
+from latentroles.spec import Discrete, Spec, losses, nn
+from latentroles.train import phases
+from latentroles.train.loop import Batch, Losses
+
+WIDTH = 3
+
+
+def quadratic(name: str = "quadratic", weight: float = 1.0, two_phases: bool = False) -> Spec:
+    """A real spec; the backend below does not look into its losses, only at their names."""
+    s = Spec(name)
+    x = s.observation("x", (WIDTH,))
+    a = s.action("a", Discrete(4))
+    near = s.module("near", nn.mlp(WIDTH, WIDTH))
+    far = s.module("far", nn.mlp(WIDTH, 4))
+    s.loss("pull", losses.mse(near(x), x), weight=weight)
+    s.loss("push", losses.cross_entropy(far(near(x).t[1:]), a))
+    if two_phases:
+        s.phase("pretrain", losses=["pull"], steps=4)
+        s.phase("decode", losses=["pull", "push"], steps=3)
+    return s
+
+
+@dataclass
+class Draws:
+    """Data that is a function of the step."""
+
+    seed: int = 0
+    before: Callable[[int], None] = lambda step: None
+
+    def batch(self, step: int) -> Batch:
+        self.before(step)
+        rng = np.random.default_rng([self.seed, step])
+        x = rng.normal(size=(2, 5, WIDTH)).astype(np.float32)
+        return {"x": x, "a": rng.integers(0, 4, size=(2, 4))}
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": "draws", "seed": self.seed}
+
+
+@dataclass
+class Model:
+    weights: dict[str, np.ndarray]
+    losses: tuple[str, ...]
+    source: str
+
+
+@dataclass
+class QuadraticTrainer:
+    """Momentum on sum((near - mean x - noise)^2) and sum((far - near)^2)."""
+
+    model: Model
+    seed: int
+    rate: float
+    after: Callable[["QuadraticTrainer", int, Losses], Losses]
+    momentum: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.momentum = {name: np.zeros_like(w) for name, w in self.model.weights.items()}
+
+    def step(self, batch: Batch, step: int) -> Losses:
+        weights = self.model.weights
+        noise = 0.1 * np.random.default_rng([self.seed, step]).normal(size=WIDTH)
+        goals = {"near": batch["x"].mean((0, 1)) + noise, "far": weights["near"].copy()}
+        found: Losses = {}
+        for loss, module in zip(("pull", "push"), goals, strict=True):
+            if loss in self.model.losses:
+                residual = weights[module] - goals[module]
+                found[loss] = float((residual**2).sum())
+                self.momentum[module] = 0.9 * self.momentum[module] + residual
+                weights[module] = weights[module] - self.rate * self.momentum[module]
+        found["total"] = math.fsum(found.values())
+        return self.after(self, step, found)
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        return {f"weights/{n}": w for n, w in self.model.weights.items()} | {
+            f"optimiser/default/momentum/{n}": m for n, m in self.momentum.items()
+        }
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        if arrays.keys() != self.snapshot().keys():
+            raise CheckpointError(f"other arrays: {sorted(arrays)}")
+        for name in self.momentum:
+            self.model.weights[name] = arrays[f"weights/{name}"]
+            self.momentum[name] = arrays[f"optimiser/default/momentum/{name}"]
+
+
+def _leave(trainer: QuadraticTrainer, step: int, losses: Losses) -> Losses:
+    return losses
+
+
+@dataclass
+class QuadraticBackend:
+    """What `plugins.backend` returns, and the functions of `compile` that the loop calls.
+
+    Args:
+        after: is called as after(trainer, step, losses) at the end of each step; gives the losses.
+    """
+
+    after: Callable[[QuadraticTrainer, int, Losses], Losses] = _leave
+    name: str = "quadratic"
+
+    def compile(
+        self, spec: Spec, *, backend: str, phase: str, seed: int, dtype: str, device: Any
+    ) -> Model:
+        rng = np.random.default_rng(seed)
+        weights = {name: rng.normal(size=WIDTH) for name in ("near", "far")}
+        return Model(weights, spec.phase_of(phase).losses, f"# {spec.name}, phase {phase}\n")
+
+    def weights(self, model: Model) -> dict[str, np.ndarray]:
+        return dict(model.weights)
+
+    def load_weights(self, model: Model, weights: dict[str, np.ndarray]) -> Model:
+        model.weights.update(weights)
+        return model
+
+    def trainer(
+        self, model: Model, optimisers: Mapping[str, Any], groups: Any, seed: int
+    ) -> QuadraticTrainer:
+        rate = optimisers["default"].learning_rate
+        return QuadraticTrainer(model, seed, rate, self.after)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, charts: bool = False) -> QuadraticBackend:
+    """Puts a `QuadraticBackend` where the loop looks for one, and returns it.
+
+    Args:
+        charts: whether a run draws its curves, which takes longer than the training.
+    """
+    made = QuadraticBackend()
+    if not charts:
+        monkeypatch.setattr(curves, "draw", lambda *args, **kwargs: None)
+    monkeypatch.setattr(plugins, "backend", lambda name: made)
+    monkeypatch.setattr(phases, "compile_spec", made.compile)
+    monkeypatch.setattr(phases, "weights", made.weights)
+    monkeypatch.setattr(phases, "load_weights", made.load_weights)
+    return made

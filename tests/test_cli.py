@@ -1,0 +1,478 @@
+"""The command line: what it says to wrong input, and that train, resume and routes do their work.
+
+The backend, the environment and the registered specs are the tests' own.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from latentroles import plugins
+from latentroles.cli import main
+from latentroles.commands.specs import read_parameters
+from latentroles.data import Trajectories
+from latentroles.errors import SpecError
+from latentroles.train import checkpoint, phases
+from latentroles.train.run import read_run
+from quadratic import WIDTH, install
+
+REAL_BACKEND = plugins.backend  # `install` puts the tests' own in its place
+
+SPEC_FILE = """
+import latentroles as lr
+from latentroles.spec import Discrete, Spec, losses, nn
+from quadratic import quadratic as declare
+
+@lr.recipe(
+    environment="walk", episodes=3, episode_steps=9, frames=4, batch=2, steps=6,
+    optimisers={"default": lr.sgd(0.05)}, columns={"x": "frames", "a": "actions"},
+)
+def quadratic(weight: float = 1.0, label: str = "quadratic"):
+    return declare(label, weight)
+
+def bare(weight: float = 1.0):
+    return declare("bare", weight)
+
+def wants(dim: int, shape: tuple = (1, 2), deep: bool = False):
+    return declare()
+
+def not_a_spec():
+    return 3
+
+def broken():
+    return {}["missing"]
+
+def misdeclared():
+    s = Spec("misdeclared")
+    s.loss("a", losses.mse(s.observation("x", (3,)), s.label("y", (2,))))
+    return s
+"""
+
+
+class Walk:
+    """An environment with frames (3,): a random walk."""
+
+    name = "walk"
+    parameters: ClassVar[dict[str, Any]] = {}
+    actions = ("left", "right", "forward", "stay")
+
+    def reset(self, seed: int) -> int:
+        self.at = seed % 7
+        return self.at
+
+    def step(self, action: int) -> int:
+        self.at += action
+        return self.at
+
+    def frame(self) -> np.ndarray:
+        return np.full(WIDTH, np.sin(self.at), np.float32)
+
+    def pose(self) -> tuple[float, float, float]:
+        return float(self.at), 0.0, 0.0
+
+    def place(self, state: int) -> tuple[int, ...]:
+        return (state,)
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A file of specs in the current folder, an empty one; the tests' backend and environment."""
+    install(monkeypatch)
+    monkeypatch.setattr(plugins, "environment", lambda name: Walk)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "specs.py").write_text(SPEC_FILE)
+    yield "specs.py"
+    sys.modules.pop("latentroles_spec_specs", None)
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> str:
+    """Runs a command that must fail with one line on stderr; returns it."""
+    assert main(argv) == code
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert out == ""
+    return err
+
+
+# SPEC and -p -----------------------------------------------------------------------------------
+
+
+def test_an_unknown_spec_offers_the_nearest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("hzp", "latentroles_specs.hzp:hzp", "latentroles.specs")
+    monkeypatch.setattr(plugins, "registered", lambda group: {"hzp": point})
+    for command in ("train", "routes", "emit"):
+        assert "Did you mean 'hzp'?" in fails(capsys, command, "hzpp")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("none.py:quadratic", "There is no file 'none.py'"),
+        ("specs.py:quadratics", "specs.py has no function 'quadratics'. Did you mean 'quadratic'?"),
+        ("specs.py", "specs.py:function. It has quadratic, bare, wants"),
+        ("specs.py:", "specs.py:function. It has quadratic, bare, wants"),
+        ("specs.py:not_a_spec", "must return a latentroles Spec; it returned a int"),
+        (
+            "specs.py:broken",
+            "broken could not declare its spec: KeyError: 'missing' (specs.py, line",
+        ),
+        ("specs.py:misdeclared", "specs.py:"),
+        ("specs.py:wants", "wants needs dim. Give -p dim=..."),
+        (".:quadratic", "There is no file '.'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["routes", "train"])
+def test_a_spec_that_cannot_be_had_is_explained(
+    spec_file: str, capsys: pytest.CaptureFixture[str], command: str, argument: str, said: str
+) -> None:
+    assert said in fails(capsys, command, argument)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(:\n", "bad.py could not be imported: SyntaxError"),
+        ("\nimport not_there_at_all\n", "ModuleNotFoundError: No module named 'not_there_at_all'"),
+        ("\n\n1 / 0\n", "ZeroDivisionError: division by zero (bad.py, line 3)"),
+        ("", "bad.py has no function 'f'. It defines no function."),
+    ],
+)
+def test_a_file_that_fails_is_explained(
+    spec_file: str, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    Path("bad.py").write_text(text)
+    assert said in fails(capsys, "routes", "bad.py:f")
+
+
+def test_traceback_shows_where(spec_file: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        main(["routes", "specs.py:broken", "--traceback"])
+    assert isinstance(raised.value.__cause__, KeyError)
+
+
+def declared(
+    dim: int = 64, rate: float = 0.5, name: str = "a", deep: bool = False, frame: tuple = (3, 4),
+    free: Any = None,
+) -> None:  # fmt: skip
+    """Arguments of every type."""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("dim=128", {"dim": 128}),
+        (" dim = 128", {"dim": 128}),
+        ("rate=1e-3", {"rate": 1e-3}),
+        ("rate=2", {"rate": 2.0}),
+        ("name=b=c", {"name": "b=c"}),
+        ("name=12", {"name": "12"}),
+        ("deep=true", {"deep": True}),
+        ("deep=False", {"deep": False}),
+        ("deep=off", {"deep": False}),
+        ("frame=(3, 56, 56)", {"frame": (3, 56, 56)}),
+        ("frame=3,56,56", {"frame": (3, 56, 56)}),
+        ("frame=[3,56]", {"frame": (3, 56)}),
+        ("free={'a': 1}", {"free": {"a": 1}}),
+        ("free=word", {"free": "word"}),
+    ],
+)
+def test_parameters_are_read_as_their_defaults_are(text: str, value: dict[str, Any]) -> None:
+    read = read_parameters(declared, [text])
+    assert read == value
+    assert [type(v) for v in read.values()] == [type(v) for v in value.values()]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["dims=3"], "declared has no argument 'dims'. Did you mean 'dim'?"),
+        (["dim"], "-p takes KEY=VALUE, such as -p dim=128; got 'dim'"),
+        (["=3"], "-p takes KEY=VALUE"),
+        (["dim=1", "dim=2"], "-p sets 'dim' twice"),
+        (["dim=abc"], "-p dim takes a int such as 64, got 'abc'"),
+        (["dim=1.5"], "-p dim takes a int such as 64, got '1.5'"),
+        (["dim=True"], "-p dim takes a int"),
+        (["rate=fast"], "-p rate takes a float such as 0.5, got 'fast'"),
+        (["deep=maybe"], "-p deep takes a bool such as False, got 'maybe'"),
+        (["deep=1"], "-p deep takes a bool"),
+        (["frame=3"], "-p frame takes a tuple such as (3, 4), got '3'"),
+    ],
+)
+def test_wrong_parameters_are_explained(texts: list[str], said: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        read_parameters(declared, texts)
+    assert said in str(raised.value)
+
+
+def test_any_parameter_fits_a_function_that_takes_any() -> None:
+    assert read_parameters(lambda **options: None, ["dim=3"]) == {"dim": 3}
+
+
+# routes, emit, plugins ---------------------------------------------------------------------------
+
+
+def test_routes_are_printed_in_three_forms(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["routes", "specs.py:quadratic"]) == 0
+    assert "push  near, far" in capsys.readouterr().out
+    assert main(["routes", "specs.py:quadratic", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["pull"]["near"]["status"] == "live"
+    assert main(["routes", "specs.py:quadratic", "--markdown", "-p", "weight=0"]) == 0
+    text = capsys.readouterr().out
+    assert "| push | live |" in text
+    assert "pull" not in text
+
+
+def test_plugins_are_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = EntryPoint("hzp", "latentroles_specs.hzp:hzp", "latentroles.specs")
+    monkeypatch.setattr(
+        plugins, "registered", lambda group: {"hzp": point} if group == "specs" else {}
+    )
+    assert main(["plugins"]) == 0
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "latentroles.backends",
+        "  none",
+        "latentroles.specs",
+        "  hzp  latentroles_specs.hzp:hzp",
+    ]
+
+
+# train --------------------------------------------------------------------------------------------
+
+
+def test_train_collects_trains_and_reports(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "specs.py:quadratic", "--backend", "quadratic", "--out", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert "Collecting 3 episodes of 9 actions in walk" in err
+    assert "main 6/6" in err
+    for word in ("pull", "push", "near, far", "steps per second", "Run folder: run", "compile"):
+        assert word in out
+    assert Path("data/walk-3x9.h5").is_file()
+    run = read_run(Path("run"))
+    assert run.status == "complete"
+    assert run.steps == {"main": 6}
+    assert run.data["window"] == 4
+    assert run.stages["data"] > 0
+
+
+def test_data_is_collected_once(spec_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--steps", "2"]
+    assert main(command) == 0
+    data = Path("data/walk-3x9.h5")
+    before = data.stat().st_mtime_ns
+    assert main([*command, "--seed", "5"]) == 0
+    assert "Using data/walk-3x9.h5" in capsys.readouterr().err
+    assert data.stat().st_mtime_ns == before
+    assert {path.name for path in Path("runs").iterdir()} == {
+        "quadratic-quadratic-001",
+        "quadratic-quadratic-002",
+    }
+
+
+def write_trajectories(path: str, actions: int = 4) -> None:
+    rng = np.random.default_rng(0)
+    Trajectories(
+        frames=rng.normal(size=(20, WIDTH)).astype(np.float32),
+        actions=rng.integers(0, actions, size=18),
+        pose=np.zeros((20, 3)),
+        offsets=np.array([0, 10, 20]),
+        environment="own",
+        action_names=tuple("abcdefgh"[:actions]),
+    ).save(path)
+
+
+def test_a_file_of_the_users_own_is_used_as_it_is(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_trajectories("own.h5")
+    options = ["--backend", "quadratic", "--data", "own.h5", "--steps", "3", "--frames", "5"]
+    for function in ("quadratic", "bare"):
+        assert main(["train", f"specs.py:{function}", *options, "--out", function, "--quiet"]) == 0
+        assert capsys.readouterr() == (f"{function}\n", "")
+        assert read_run(Path(function)).data["environment"] == "own"
+
+
+def test_a_damaged_data_file_is_named_and_kept(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("own.h5").write_bytes(b"no trajectories")
+    said = fails(capsys, "train", "specs.py:quadratic", "--data", "own.h5", "--out", "run")
+    assert "own.h5" in said
+    assert Path("own.h5").read_bytes() == b"no trajectories"
+    assert not Path("run").exists()
+
+
+def test_a_spec_without_recipe_needs_data(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "has no recipe" in fails(capsys, "train", "specs.py:bare")
+    assert "nowhere.h5" in fails(capsys, "train", "specs.py:bare", "--data", "nowhere.h5")
+    assert "train needs a SPEC" in fails(capsys, "train")
+
+
+def test_an_occupied_folder_is_refused_before_anything_is_collected(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("run").mkdir()
+    Path("run/metrics.jsonl").write_text("mine")
+    assert "already holds a run" in fails(capsys, "train", "specs.py:quadratic", "--out", "run")
+    assert not Path("data").exists()
+    assert Path("run/metrics.jsonl").read_text() == "mine"
+
+
+def test_a_missing_backend_is_refused_before_anything_is_collected(
+    spec_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "backend", REAL_BACKEND)
+    point = EntryPoint("torch", "latentroles_torch:BACKEND", "latentroles.backends")
+    monkeypatch.setattr(plugins, "registered", lambda group: {"torch": point})
+    said = fails(capsys, "train", "specs.py:quadratic", "--backend", "torhc")
+    assert "Did you mean 'torch'?" in said
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--steps", "0"],
+        ["--steps", "many"],
+        ["--seed", "-1"],
+        ["--dtype", "float16"],
+        ["--batch", "1.5"],
+        ["--unknown"],
+    ],
+)
+def test_wrong_options_are_usage_errors(
+    capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["train", "hzp", *options])
+    assert left.value.code == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_is_exit_code_1(
+    spec_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = install(monkeypatch)
+    backend.after = lambda trainer, step, losses: {**losses, "pull": float("nan")}
+    command = ["train", "specs.py:quadratic", "--quiet", "--backend", "quadratic"]
+    assert "pull = nan at step 0" in fails(capsys, *command, code=1)
+
+
+def same_weights(a: str, b: str) -> bool:
+    left, right = checkpoint.load(Path(a)).arrays, checkpoint.load(Path(b)).arrays
+    return all(left[name].tobytes() == right[name].tobytes() for name in left)
+
+
+@pytest.mark.parametrize("spec", [[], ["specs.py:quadratic"]], ids=["folder's spec", "SPEC"])
+def test_ctrl_c_then_resume(
+    spec_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, spec: Any
+) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "-p", "weight=0.5"]
+    command += ["--seed", "3", "--batch", "3", "--quiet", "--steps", "7", "--out"]
+    assert main([*command, "whole"]) == 0
+    backend = install(monkeypatch)
+
+    def after(trainer: Any, step: int, losses: dict[str, float]) -> dict[str, float]:
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return losses
+
+    backend.after = after
+    capsys.readouterr()
+    assert main([*command, "parts"]) == 130
+    assert "Stopped after step 3 of 7, and saved" in capsys.readouterr().err
+    install(monkeypatch)
+    assert main(["train", *spec, "--resume", "parts", "--quiet"]) == 0
+    assert same_weights("whole", "parts")
+    assert read_run(Path("parts")).status == "complete"
+
+
+def test_resume_refuses_what_would_be_another_run(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]
+    assert main([*command, "--out", "run"]) == 0
+    before = Path("run/checkpoint.safetensors").read_bytes()
+    capsys.readouterr()
+    resume = [*command, "--resume", "run"]
+    for options, said in (
+        (["-p", "weight=2"], "spec_hash"),
+        (["--seed", "1"], "seed: 0 there, 1 here"),
+        (["--batch", "5"], "data"),
+        (["--dtype", "float64"], "dtype"),
+        (["--out", "elsewhere"], "stays in its folder"),
+    ):
+        code = 1 if "--out" in options else 2
+        assert said in fails(capsys, *resume, *options, code=code)
+    said = fails(capsys, "train", "--resume", "run", "-p", "weight=2")
+    assert "-p sets arguments of a SPEC" in said
+    assert "holds no run" in fails(capsys, "train", "--resume", "nothing")
+    assert Path("run/checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_truncated_checkpoint_is_not_resumed(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]
+    assert main([*command, "--out", "run"]) == 0
+    capsys.readouterr()
+    path = Path("run/checkpoint.safetensors")
+    path.write_bytes(path.read_bytes()[:-9])
+    cut = path.read_bytes()
+    assert "run/checkpoint.safetensors is truncated or damaged" in fails(
+        capsys, "train", "--resume", "run", "--quiet"
+    )
+    assert path.read_bytes() == cut
+
+
+def test_a_second_ctrl_c_has_no_traceback(
+    spec_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(phases, "compile_spec", interrupted)
+    assert main(["train", "specs.py:quadratic", "--quiet", "--backend", "quadratic"]) == 130
+    assert capsys.readouterr().err == "Stopped at once.\n"
+
+
+# Start-up -----------------------------------------------------------------------------------------
+
+HEAVY = ("torch", "jax", "equinox", "optax", "matplotlib", "rich", "h5py", "gymnasium", "minigrid")
+
+
+def loaded_by(program: str) -> set[str]:
+    report = f"import sys; print('loaded:', *[m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{report}"], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split("loaded:")[1].split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = "import latentroles.cli\ntry: latentroles.cli.main(['train', '--help'])\n"
+    assert loaded_by(f"{program}except SystemExit as left: assert left.code == 0") == set()
+
+
+def test_something_heavy_would_be_seen() -> None:
+    assert loaded_by("import rich") == {"rich"}
