@@ -5,8 +5,10 @@ momentum depend on the batch, the seed and the step, so that a resumed run which
 wrong ends elsewhere.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +138,16 @@ class QuadraticBackend:
     ) -> QuadraticTrainer:
         rate = optimisers["default"].learning_rate
         return QuadraticTrainer(model, seed, rate, self.after)
+
+
+@contextlib.contextmanager
+def hearing_ctrl_c() -> Iterator[None]:
+    """Ctrl-C is heard inside, also where a shell started the suite in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, charts: bool = False) -> QuadraticBackend:

@@ -22,7 +22,7 @@ from latentroles.data import Trajectories
 from latentroles.errors import SpecError
 from latentroles.train import checkpoint, phases
 from latentroles.train.run import read_run
-from quadratic import WIDTH, install
+from quadratic import WIDTH, hearing_ctrl_c, install
 
 REAL_BACKEND = plugins.backend  # `install` puts the tests' own in its place
 
@@ -80,6 +80,12 @@ class Walk:
 
     def place(self, state: int) -> tuple[int, ...]:
         return (state,)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    with hearing_ctrl_c():
+        yield
 
 
 @pytest.fixture

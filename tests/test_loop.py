@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,15 @@ from latentroles.train import Interrupted, RunResult, checkpoint, metrics, train
 from latentroles.train.display import make_display, print_summary
 from latentroles.train.loop import StopRequest
 from latentroles.train.optimisers import adam, sgd
-from quadratic import Draws, QuadraticBackend, install, quadratic
+from quadratic import Draws, QuadraticBackend, hearing_ctrl_c, install, quadratic
 
 SGD = {"default": sgd(0.05)}
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    with hearing_ctrl_c():
+        yield
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ class HandwrittenHzp(eqx.Module):
         return jnp.concatenate([start[:, None], p.swapaxes(0, 1)], axis=1), dp.swapaxes(0, 1)
 
     def __call__(self, x: Array, a: Array, pose: Array) -> tuple[Array, dict[str, Array]]:
-        """x (batch, T, C, H, W) in [0, 1], a (batch, T - 1), pose (batch, T, n) -> total, losses."""
+        """x (batch, T, C, H, W), a (batch, T - 1), pose (batch, T, n) -> total, losses."""
         action = jax.nn.one_hot(a, self.actions, dtype=x.dtype)
 
         z = each(self.encoder, x)
@@ -241,8 +241,9 @@ class HandwrittenHzp(eqx.Module):
 
 
 def each(module: eqx.Module, x: Array) -> Array:
-    """A module applied to every frame of a batch of sequences."""
-    return jax.vmap(jax.vmap(module))(x)
+    """A module applied to every frame of a batch of sequences; one vmap is faster than two."""
+    y = jax.vmap(module)(x.reshape(-1, *x.shape[2:]))
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def mse(prediction: Array, target: Array) -> Array:

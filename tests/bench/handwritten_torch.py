@@ -117,7 +117,7 @@ class HandwrittenHzp(nn.Module):
         return F.linear(inner, last.weight.detach(), last.bias.detach())
 
     def forward(self, x: Tensor, a: Tensor, pose: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """x (batch, T, C, H, W) in [0, 1], a (batch, T - 1), pose (batch, T, n) -> total, losses."""
+        """x (batch, T, C, H, W), a (batch, T - 1), pose (batch, T, n) -> total, losses."""
         batch, frames = x.shape[:2]
         action = F.one_hot(a, self.actions).to(x.dtype)
 

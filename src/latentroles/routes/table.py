@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import SpecError, nearest
-from ..spec.expr import Expr
+from ..spec.describe import describe
 from ..spec.spec import Spec
 from .reach import Reach
 
@@ -89,34 +89,12 @@ class Row:
                 if name not in held:
                     continue
                 if edge.cut is not None:
-                    on = describe(self._reach.spec, edge.operand)
+                    on = describe(edge.operand)
                     found[edge.cut if edge.cut.startswith("gate") else f"{edge.cut} on {on}"] = None
                 elif edge.operand not in seen:
                     seen.add(edge.operand)
                     queue.append(edge.operand)
         return tuple(found)
-
-
-def describe(spec: Spec, e: Expr) -> str:
-    """A short name for an expression, in the user's words where there are any."""
-    for latent in spec.latents.values():
-        if latent.expr is e:
-            return latent.name
-    if e.kind == "leaf":
-        return e.attrs[1]
-    if e.kind == "apply":
-        return f"{e.attrs[0]}(...)"
-    if e.kind in ("cut", "pick"):
-        axis, letter = e.attrs[0], "t" if e.attrs[0] == "time" else "k"
-        index = f"{e.attrs[1]}" if e.kind == "pick" else _range(*e.attrs[1:])
-        return f"{describe(spec, e.inputs[0])}.{letter}[{index}]" if axis else ""
-    if e.kind in ("expand", "gate", "scale", "window", "stop"):
-        return describe(spec, e.inputs[0])
-    return f"a {e.attrs[0] if e.kind in ('op', 'call') else e.kind}"
-
-
-def _range(lo: int, hi: int) -> str:
-    return f"{lo or ''}:{-hi if hi else ''}"
 
 
 class RouteTable:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ShapeError, SpecError, user_line
+from .describe import describe
 from .types import Type, join_leads
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ class Expr:
             self._loops = frozenset().union(*(i._loops for i in inputs))
 
     def __repr__(self) -> str:
-        attrs = " ".join(str(a) for a in self.attrs)
-        return f"<{self.kind}{' ' + attrs if attrs else ''}: {self.type}>"
+        return f"{describe(self)}: {self.type}"
 
     def loops(self) -> frozenset[int]:
         """The loops whose variables occur below: such an Expr has a value inside a step only."""

@@ -1,12 +1,11 @@
 """Random declarations, written as Python text and run as they are written.
 
-An `Author` asks for small numbers and turns each into a line that type-checks: what a later line
-may read follows from the Exprs that the earlier ones made. Every value has the event shape (2,),
-so that nearly everything can be combined with nearly everything.
+An `Author` turns small numbers into lines that type-check: what a line may read follows from the
+Exprs that the earlier lines made. Every value has the event shape (2,), so that nearly
+everything can be combined with nearly everything.
 
-What is hard for the compiler is written often: values that one loss reads live and another
-stopped, loops that are read twice, carries that stop one another, overlapping cuts under one
-module.
+What is hard to compile is written often: values that one loss reads live and another stopped,
+loops that are read twice, carries that stop one another, overlapping cuts under one module.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,21 +13,19 @@ from typing import Any
 
 import latentroles as lr
 
-from ..spec.expr import Expr
 from ..spec.types import Type
 
-WIDTH = 2
-# Frames in a batch, and by how many a sequence may be shorter.
+# The frames of a batch, and by how many a sequence may be shorter.
 FRAMES, SHORTEST = 6, 4
 
-_MODULES = {
+MODULES = {
     "f": "lr.nn.linear(2, 2)",
     "m": 'lr.nn.mlp(2, 2, hidden=3, activation="tanh")',
+    "r": "lr.nn.Residual(lr.nn.linear(2, 2))",
     "j": "lr.nn.linear(4, 2)",
     "g": "lr.nn.gru(2, 2)",
-    "r": "lr.nn.Residual(lr.nn.linear(2, 2))",
 }
-_UNARY = (
+UNARY = (
     "lr.tanh({0})",
     "lr.exp(lr.tanh({0}))",
     "lr.sigmoid({0})",
@@ -41,7 +38,7 @@ _UNARY = (
     "lr.reshape(lr.tanh(lr.reshape({0}, 2, 1)), 2)",
     "lr.concat(*reversed(lr.split({0}, 1, 1)))",
 )
-_BINARY = (
+BINARY = (
     "{0} + {1}",
     "{0} - {1}",
     "lr.tanh({0} * {1})",
@@ -55,12 +52,14 @@ class Author:
     """Writes one declaration.
 
     Args:
-        below: n -> a number in 0..n-1; it decides everything.
+        below: n -> a number in 0..n-1. It decides everything; smaller is simpler.
 
     Attributes:
         lines: the text so far. names: what it has bound, the Spec as `s`.
-        values: the names of the vectors.
-        calls: the calls so far, as (pattern, how many values it binds, operands).
+        values: the texts of the vectors that later lines may read. data: those of the batch.
+        calls: the calls so far: (pattern, numbers of carries and outputs, operands, family).
+        families: for each call the values that it gave, and those of the same call with other
+            stops.
     """
 
     def __init__(self, below: Callable[[int], int]):
@@ -68,25 +67,22 @@ class Author:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {"lr": lr, "__name__": "declared"}
         self.values: list[str] = []
-        self.calls: list[tuple[str, int, tuple[str, ...]]] = []
+        self.data: list[str] = []
+        self.calls: list[tuple[str, tuple[int, int], tuple[str, ...], list[str]]] = []
+        self.families: list[list[str]] = []
         self.modules: list[str] = []
         self.gates: list[str] = []
         self.targets: list[str] = []
         self.states: list[str] = []
         self._numbers: dict[str, int] = {}
 
-    # Text ----------------------------------------------------------------------------------
-
     def run(self, text: str) -> None:
         """Writes a statement and executes it."""
         self.lines.append(text)
         exec(compile(text, "<declared>", "exec"), self.names)
 
-    def expr(self, text: str) -> Expr:
-        return eval(text, self.names)
-
     def type(self, text: str) -> Type:
-        return self.expr(text).type
+        return eval(text, self.names).type
 
     def new(self, letter: str) -> str:
         """A name that is not taken."""
@@ -99,47 +95,51 @@ class Author:
     def rarely(self, one_in: int) -> bool:
         return self.below(one_in) == one_in - 1
 
-    def let(self, pattern: str, *operands: str, count: int = 1) -> str:
-        """Binds the results of a call to new names, as values; returns the first."""
-        names = [self.new("v") for _ in range(count)]
-        text = pattern.format(*operands)
-        self.run(f"{self._left(names, pattern)} = {text}")
-        self.calls.append((pattern, count, operands))
-        self.values += names
-        return names[0]
+    def let(
+        self,
+        pattern: str,
+        *operands: str,
+        loop: tuple[int, int] = (1, 0),
+        family: list[str] | None = None,
+    ) -> None:
+        """Binds what a call gives to new names, which become values.
 
-    def _left(self, names: list[str], pattern: str) -> str:
-        # A loop with outputs gives (carries, outputs), each alone or a tuple.
-        if "lr.scan" not in pattern and "lr.rollout" not in pattern:
-            return names[0]
-        carries = pattern.count("#") or 1
-        head = f"({', '.join(names[:carries])})" if carries > 1 else names[0]
-        return f"{head}, ({', '.join(names[carries:])},)" if names[carries:] else head
+        Args:
+            loop: for a loop, how many carries and how many outputs it gives.
+            family: where it is an earlier call with other stops, that call's family.
+        """
+        carries, outputs = loop
+        names = [self.new("v") for _ in range(carries + outputs)]
+        left = in_form(names[:carries])
+        if outputs:
+            left = f"{left}, ({', '.join(names[carries:])},)"
+        self.run(f"{left} = {pattern.format(*operands)}")
+        if family is None:
+            self.families.append(family := [])
+        family += names
+        self.calls.append((pattern, loop, operands, family))
+        self.values += names
 
     # Declarations --------------------------------------------------------------------------
 
     def module(self, kind: str) -> str:
-        """A module of a kind, one of at most two."""
+        """A module of a kind; there are at most two of each."""
         known = [name for name in self.modules if name[0] == kind]
         if known and (len(known) == 2 or not self.rarely(3)):
             return self.choose(known)
         name = self.new(kind)
-        self.run(f'{name} = s.module("{name}", {_MODULES[kind]})')
+        self.run(f'{name} = s.module("{name}", {MODULES[kind]})')
         self.modules.append(name)
         return name
 
-    def one_to_one(self) -> str:
-        return self.module(self.choose("ffmmr"))
-
     def gate(self) -> str:
-        if len(self.gates) < 2 and not (self.gates and self.below(2)):
+        if not self.gates or (len(self.gates) < 2 and self.rarely(3)):
             name = self.new("gate")
             self.run(f'{name} = s.gate("{name}", open={bool(self.below(2))})')
             self.gates.append(name)
         return self.choose(self.gates)
 
-    def target(self) -> str:
-        of = self.one_to_one()
+    def target(self, of: str) -> str:
         name = f"{of}_target"
         if name not in self.targets:
             decay = self.choose(("0.9", "0.0", "1.0", "lr.warmup(0.9, 3)"))
@@ -148,191 +148,205 @@ class Author:
         return name
 
     def called(self) -> str:
-        """A module, frozen or not, or a target, ready to be called."""
-        form = self.below(6)
-        if form == 5:
-            return self.target()
-        return self.one_to_one() + (".frozen" if form == 4 else "")
+        """A module from two numbers to two, frozen or not, or its target: ready to be called."""
+        name, form = self.module(self.choose("ffmmr")), self.below(6)
+        return self.target(name) if form == 5 else name + (".frozen" if form == 4 else "")
 
     # Operands ------------------------------------------------------------------------------
 
     def operand(self, wanted: Callable[[Type], bool] = lambda t: True) -> str:
-        """A value, or the first sequence where none is as wanted."""
-        fitting = [v for v in self.values if wanted(self.type(v))]
-        return self.choose(fitting) if fitting else self.values[0]
+        """A value of a wanted type; the first, which is a sequence, where there is none."""
+        values = self.data if self.rarely(6) else self.values
+        return self.choose([v for v in values if wanted(self.type(v))] or self.values[:1])
 
-    def sequence(self, *, step: bool = False) -> str:
-        return self.operand(lambda t: "time" in t.axes and (step or "step" not in t.axes))
+    def sequence(self) -> str:
+        """A value (batch, time, 2)."""
+        return self.operand(lambda t: t.axes == ("batch", "time"))
 
-    def variant(self, text: str) -> str:
-        """The same value, perhaps with another gradient."""
-        form = self.below(7)
-        if form < 3:
+    def long(self) -> str:
+        """A value with a time axis, perhaps with a step axis."""
+        return self.operand(lambda t: "time" in t.axes)
+
+    def variant(self, text: str, plain: int = 9) -> str:
+        """The same value, perhaps with another gradient; as it is in `plain` cases of plain + 4."""
+        form = self.below(plain + 4) - plain
+        if form < 0 or text.startswith("lr."):
             return text
-        if form < 5:
+        if form < 2:
             return f"{text}.stop()"
-        return f"{text}.through({self.gate()})" if form == 5 else f"{text}.scale_gradient(-0.5)"
+        return f"{text}.through({self.gate()})" if form == 2 else f"{text}.scale_gradient(-0.5)"
 
     def fit(self, *texts: str) -> list[str]:
         """Cuts sequences to one length."""
-        for axis in ("time", "step"):
+        for axis, shortest in (("time", max), ("step", min)):
             extents = [getattr(self.type(text), axis) for text in texts]
-            given = [n for n in extents if n is not None]
-            if given:
-                goal = max(given) if axis == "time" else min(given)
-                texts = tuple(
-                    text if n is None or n == goal else self.cut(text, axis, abs(goal - n))
-                    for text, n in zip(texts, extents, strict=True)
-                )
+            goal = shortest((n for n in extents if n is not None), default=None)
+            texts = tuple(
+                text if n is None else self.cut(text, axis, abs(goal - n))
+                for text, n in zip(texts, extents, strict=True)
+            )
         return list(texts)
 
     def cut(self, text: str, axis: str, away: int) -> str:
+        """The text with `away` entries less."""
+        if not away:
+            return text
         lo = self.below(away + 1)
-        hi = away - lo
-        return f"{text}.{'t' if axis == 'time' else 'k'}[{lo or ''}:{-hi if hi else ''}]"
+        return f"{text}.{axis[0] if axis == 'time' else 'k'}[{lo or ''}:{lo - away or ''}]"
 
-    def shortened(self, text: str, time: int) -> str:
-        """The text cut to a time extent of T - time, where it is longer."""
-        away = time - (self.type(text).time or 0)
-        return self.cut(text, "time", away) if away > 0 else text
+    # The step of a loop --------------------------------------------------------------------
 
-    # Loops ---------------------------------------------------------------------------------
-
-    def body(self, carries: int, xs: int, entry: Type) -> tuple[str, int]:
-        """Writes a step; returns its name and how many outputs it has."""
+    def step(self, carries: int, xs: int, entry: Type) -> tuple[str, int]:
+        """Writes a step function; returns its name and how many outputs it has."""
         name = self.new("step")
-        atoms = [f"c{i}" for i in range(carries)] + [f"u{i}" for i in range(xs)]
-        lines = [f"    {_form('c', carries)} = c"] + ([f"    {_form('u', xs)} = u"] if xs else [])
-        outer = [v for v in self.values if self._enters(self.type(v), entry)]
-        for i in range(1 + self.below(4)):
-            lines.append(f"    n{i} = {self._body_line(atoms, outer)}")
+        c, u = ([f"{letter}{i}" for i in range(n)] for letter, n in (("c", carries), ("u", xs)))
+        lines = [f"    {in_form(names)} = {names[0][0]}" for names in (c, u) if names]
+        atoms = c + u
+        outer = [v for v in self.values if _stands_in(self.type(v), entry)]
+        for i in range(self.below(3)):
+            lines.append(f"    n{i} = {self._inside(atoms, outer)}")
             atoms.append(f"n{i}")
-        latest = atoms[::-1]
-        nexts = [self.variant(self.choose(latest)) for _ in range(carries)]
-        if self.rarely(12):
-            nexts[-1] = "lr.constant(0.3, 2)"
-        outputs = [self.variant(self.choose(latest)) for _ in range(max(0, self.below(4) - 1))]
-        result = f"({', '.join(nexts)})" if carries > 1 else nexts[0]
-        result += f", ({', '.join(outputs)},)" if outputs else ""
-        head = f"def {name}(c, u):" if xs else f"def {name}(c):"
-        self.run("\n".join([head, *lines, f"    return {result}"]))
+        nexts = []
+        for i in range(carries):
+            if self.rarely(4):
+                nexts.append(self.variant(self.choose([*atoms, "lr.constant(0.3, 2)"])))
+                continue
+            # Most carries read another one, so that one loop holds several.
+            other = self.variant(self.choose(c[i + 1 :] + c[: i + 1]))
+            lines.append(f"    w{i} = {self._inside(atoms, outer, other)}")
+            nexts.append(self.variant(f"w{i}"))
+            atoms.append(f"w{i}")
+        outputs = [self.variant(self.choose(atoms[::-1])) for _ in range(max(0, self.below(4) - 1))]
+        end = f"    return {in_form(nexts)}" + (f", ({', '.join(outputs)},)" if outputs else "")
+        self.run("\n".join([f"def {name}({'c, u' if xs else 'c'}):", *lines, end]))
         return name, len(outputs)
 
-    def _enters(self, t: Type, entry: Type) -> bool:
-        return set(t.axes) <= set(entry.axes) and t.time in (None, entry.time) and t.step is None
-
-    def _body_line(self, atoms: list[str], outer: list[str]) -> str:
+    def _inside(self, atoms: list[str], outer: list[str], first: str | None = None) -> str:
         def atom() -> str:
-            if outer and self.rarely(8):
-                return self.variant(self.choose(outer))
-            return self.variant(self.choose(atoms[::-1]))
+            values = outer if outer and self.rarely(8) else atoms[::-1]
+            return self.variant(self.choose(values))
 
-        form = self.below(6)
+        form, first = self.below(7), first or atom()
         if form == 0:
-            return f"{atom()} * 0.5 + {atom()}"
-        if form == 1:
-            return f"lr.tanh({atom()} * {atom()})"
-        if form == 2:
-            return f"{self.called()}({atom()})"
+            return f"lr.tanh({first})"
+        if form < 3:
+            return f"{first} * 0.5 + {atom()}"
         if form == 3:
-            return f"{self.module('g')}({atom()}, {atom()})"
+            return f"{self.called()}({first}) + {atom()}"
         if form == 4:
-            return f"{self.module('j')}(lr.concat({atom()}, {atom()}))"
-        return f"lr.tanh({atom()})"
+            return f"{self.module('g')}({first}, {atom()})"
+        if form == 5:
+            return f"{self.module('j')}(lr.concat({first}, {atom()}))"
+        return f"lr.tanh({first} * {atom()})"
 
-    def text(self) -> str:
-        return "\n".join(self.lines)
+
+def in_form(names: Sequence[str]) -> str:
+    """One name by itself, several as a tuple: the form in which loops take and give carries."""
+    return f"({', '.join(names)})" if len(names) > 1 else names[0]
 
 
-def _form(letter: str, count: int) -> str:
-    return ", ".join(f"{letter}{i}" for i in range(count))
+def _stands_in(t: Type, entry: Type) -> bool:
+    return set(t.axes) <= set(entry.axes) and t.time in (None, entry.time)
+
+
+# Calls: each writes one line, or a few ---------------------------------------------------------
 
 
 def unary(a: Author) -> None:
-    a.let(a.choose(_UNARY), a.operand())
+    if a.rarely(8):
+        a.let(f'lr.dropout({{0}}, 0.3, label="{a.new("drop")}")', a.operand())
+    else:
+        a.let(a.choose(UNARY), a.operand())
 
 
 def binary(a: Author) -> None:
-    a.let(a.choose(_BINARY), *a.fit(a.variant(a.operand()), a.operand()))
+    a.let(a.choose(BINARY), *a.fit(a.variant(a.operand()), a.operand()))
 
 
 def apply(a: Author) -> None:
-    a.let(f"{a.called()}({{0}})", a.variant(a.operand()))
+    a.let("{0}({1})", a.called(), a.variant(a.operand()))
 
 
 def join(a: Author) -> None:
-    a.let(f"{a.module('j')}(lr.concat({{0}}, {{1}}))", *a.fit(a.variant(a.operand()), a.operand()))
+    left, right = a.fit(a.variant(a.operand()), a.operand())
+    a.let("{0}(lr.concat({1}, {2}))", a.module("j"), left, right)
 
 
 def again(a: Author) -> None:
     """An earlier call with other stops: the same value with another gradient."""
-    pattern, count, operands = a.choose(a.calls)
-    if pattern[:1] in _MODULES and pattern[1:2].isdigit() and a.below(2):
-        pattern = pattern.replace("(", ".frozen(", 1).replace(".frozen.frozen", "")
-    a.let(pattern, *map(a.variant, operands), count=count)
+    loops = [call for call in a.calls if call[2][0].startswith(("step", "g"))]
+    pattern, loop, operands, family = a.choose(loops if loops and a.below(2) else a.calls)
+    fixed = operands[0].startswith("step") or operands[0] in a.targets
+    changed = a.below(len(operands) - fixed) + fixed if len(operands) > fixed else None
+    varied = [
+        operand if i == 0 and fixed else _differently(a, operand, i == changed)
+        for i, operand in enumerate(operands)
+    ]
+    a.let(pattern, *varied, loop=loop, family=family)
+
+
+def _differently(a: Author, operand: str, surely: bool) -> str:
+    module = operand.removesuffix(".frozen")
+    if module in a.modules:
+        return operand if not surely else module if module != operand else f"{module}.frozen"
+    return f"{operand}.stop()" if surely and operand[:3] != "lr." else a.variant(operand)
 
 
 def cut(a: Author) -> None:
-    x = a.sequence(step=True)
+    x = a.long()
     t = a.type(x)
-    assert t.time is not None
     if t.step is not None and t.step > 1 and a.below(2):
         a.let(a.cut("{0}", "step", 1 + a.below(t.step - 1)), x)
-    elif t.time < SHORTEST:
-        a.let(a.cut("{0}", "time", 1 + a.below(min(2, SHORTEST - t.time))), x)
+    else:
+        a.let(a.cut("{0}", "time", min(1 + a.below(2), _spare(t))), x)
+
+
+def _spare(t: Type) -> int:
+    """How many frames a sequence can lose."""
+    assert t.time is not None
+    return SHORTEST - t.time
 
 
 def applied_cuts(a: Author) -> None:
     """One module on two ranges of one sequence."""
-    x, f = a.sequence(step=True), a.called()
+    x, f = a.long(), a.called()
     for _ in range(2):
-        time = a.type(x).time
-        assert time is not None
-        away = min(a.below(3), SHORTEST - time)
-        a.let(f"{f}({{0}})", a.variant(a.cut(x, "time", away) if away > 0 else x))
+        a.let("{0}({1})", f, a.variant(a.cut(x, "time", min(a.below(3), _spare(a.type(x))))))
 
 
 def pick(a: Author) -> None:
-    x = a.sequence(step=True)
-    stepped = a.type(x).step is not None and a.below(2)
-    a.let(f"{{0}}.{'k' if stepped else 't'}[{a.choose((0, -1) if stepped else (0, -1, 1))}]", x)
+    x = a.long()
+    step = a.type(x).step is not None and a.below(2)
+    a.let("{0}.k[%d]" % a.choose((0, -1)) if step else "{0}.t[%d]" % a.choose((0, -1, 1)), x)
 
 
 def window(a: Author) -> None:
     x = a.sequence()
-    size = 1 + a.below(3)
-    a.let(f"{{0}}.windows({size})", a.shortened(x, 0) if size == 1 else x) if _room(a, x, size) else unary(a)
-
-
-def _room(a: Author, x: str, size: int) -> bool:
-    time = a.type(x).time
-    return time is not None and time + size - 1 <= SHORTEST
+    a.let("{0}.windows(%d)" % (1 + min(a.below(3), _spare(a.type(x)))), x)
 
 
 def prepend(a: Author) -> None:
-    x = a.sequence(step=True)
+    x = a.long()
     t = a.type(x)
-    axis = "step" if t.step is not None else "time"
-    first = a.operand(lambda u: u.axes == () or u.lead() == t.without(axis).lead())
-    if "time" in a.type(first).axes and a.type(first).lead() != t.without(axis).lead():
+    entry = t.without("time" if t.step is None else "step")
+    first = a.operand(lambda u: not u.axes or u.lead() == entry.lead())
+    if a.type(first).axes and a.type(first).lead() != entry.lead():
         first = "lr.zeros(2)"
-    if t.step == 3 or (axis == "time" and t.time == -1):
-        return
-    a.let("lr.prepend({0}, {1})" if first[0] == "v" else f"lr.prepend({first}, {{0}})",
-          *([a.variant(first)] if first[0] == "v" else []), x)
+    if t.step in (None, 1, 2) and (t.time or 0) >= 0:
+        a.let("lr.prepend({0}, {1})", a.variant(first), x)
 
 
 def reduce(a: Author) -> None:
-    x = a.sequence(step=True)
-    a.let(f'{{0}}.{a.choose(("mean", "mean", "sum"))}(over="{a.choose(a.type(x).axes)}")', x)
+    x = a.long()
+    how, axis = a.choose(("mean", "mean", "sum")), a.choose(a.type(x).axes)
+    a.let(f'{{0}}.{how}(over="{axis}")', x)
 
 
 def noise(a: Author) -> None:
     name = a.new("v")
     axes = a.choose(('("batch", "time")', '("batch",)', "()"))
-    kind = a.choose(("normal", "uniform", "bernoulli"))
-    rate = ", rate=0.7" if kind == "bernoulli" else ""
-    a.run(f'{name} = s.noise("{name}", (2,), axes={axes}, kind="{kind}"{rate})')
+    kind = a.choose(('"normal"', '"uniform"', '"bernoulli", rate=0.7'))
+    a.run(f'{name} = s.noise("{name}", (2,), axes={axes}, kind={kind})')
     a.values.append(name)
 
 
@@ -346,19 +360,15 @@ def state(a: Author) -> None:
 def scan(a: Author) -> None:
     xs = [a.variant(a.sequence())]
     if a.rarely(3):
-        xs = a.fit(xs[0], a.variant(a.operand(lambda t: "step" not in t.axes)))
-    if a.rarely(3):
-        a.let(f"lr.scan({a.module('g')}, init={{0}}, xs={{1}})", _start(a), xs[0])
+        xs = a.fit(*xs, a.variant(a.sequence()))
+    elif a.rarely(3):
+        a.let("lr.scan({0}, init={1}, xs={2})", a.module("g"), _start(a), *xs)
         return
     carries = a.choose((1, 1, 2, 2, 3))
-    inits = [_start(a) for _ in range(carries)]
-    entry = Type(("batch",))
-    step, outputs = a.body(carries, len(xs), entry)
-    slots = [f"{{{i}}}" for i in range(carries + len(xs))]
-    a.let(
-        f"lr.scan({step}, init={_tuple(slots[:carries])}, xs={_tuple(slots[carries:])})",
-        *inits, *xs, count=carries + outputs,
-    )  # fmt: skip
+    step, outputs = a.step(carries, len(xs), Type(("batch",)))
+    slots = [f"{{{i + 1}}}" for i in range(carries + len(xs))]
+    call = f"lr.scan({{0}}, init={in_form(slots[:carries])}, xs={in_form(slots[carries:])})"
+    a.let(call, step, *(_start(a) for _ in range(carries)), *xs, loop=(carries, outputs))
 
 
 def _start(a: Author) -> str:
@@ -366,16 +376,33 @@ def _start(a: Author) -> str:
     form = a.below(4)
     if form == 0:
         return "lr.zeros(2)"
-    if form == 1:
-        return f"{a.sequence()}.t[0]"
-    return a.variant(a.operand(lambda t: set(t.axes) <= {"batch"}) if form == 3 else f"{a.sequence()}.t[{a.choose((0, -1))}]")
-
-
-def _tuple(texts: list[str]) -> str:
-    return f"({', '.join(texts)})" if len(texts) > 1 else texts[0]
+    if form == 3:
+        first = a.operand(lambda t: set(t.axes) <= {"batch"})
+        return a.variant(f"{first}.t[1]" if "time" in a.type(first).axes else first)
+    return a.variant(f"{a.sequence()}.t[{a.choose((0, 0, -1))}]")
 
 
 def rollout(a: Author) -> None:
     horizon = 1 + a.below(3)
-    x = a.sequence()
-    ...
+    start, x = a.sequence(), a.sequence()
+    time, windows = (a.type(e).time or 0 for e in (start, x))
+    windows += horizon - 1
+    reads = windows <= SHORTEST and not a.rarely(4)
+    goal = max(time, windows) if reads else time
+    starts = [a.variant(a.cut(start, "time", goal - time))]
+    if a.rarely(3):
+        # A second carry, which starts alike everywhere.
+        second = a.operand(lambda t: not t.axes)
+        starts.append("lr.zeros(2)" if a.type(second).axes else a.variant(second))
+    xs = [a.variant(a.cut(x, "time", goal - windows))] if reads else []
+    step, outputs = a.step(len(starts), len(xs), Type(("batch", "time"), time=goal))
+    slots = [f"{{{i + 1}}}" for i in range(len(starts) + len(xs))]
+    given = f", xs={slots[-1]}" if xs else ""
+    call = f"lr.rollout({{0}}, start={in_form(slots[: len(starts)])}{given}, horizon={horizon})"
+    a.let(call, step, *starts, *xs, loop=(len(starts), outputs))
+
+
+CALLS = (
+    *(apply, apply, unary, binary, binary, join, cut, applied_cuts, applied_cuts, pick, window),
+    *(prepend, reduce, noise, state, scan, scan, scan, scan, rollout, rollout, rollout),
+)

@@ -1,0 +1,40 @@
+"""Every Python block of the README and of the language page runs, in order."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def run_blocks(path: Path, skip: str | None = None) -> int:
+    """Executes the blocks of a page in one namespace; errors show the page's line."""
+    text, namespace, count = path.read_text(), {"__name__": "page"}, 0
+    for match in BLOCK.finditer(text):
+        if skip is not None and skip in match[1]:
+            continue
+        line = text[: match.start(1)].count("\n")
+        exec(compile("\n" * line + match[1], str(path), "exec"), namespace)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("page", "skip", "least"),
+    [
+        ("README.md", "data/trajectories.h5", 1),  # a file that the reader has
+        ("docs/language.md", None, 10),
+    ],
+)
+def test_the_blocks_of_a_page_run(page, skip, least, capsys):
+    assert run_blocks(ROOT / page, skip) >= least
+    assert capsys.readouterr().out
+
+
+def test_a_broken_block_would_fail(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nraise RuntimeError('broken')\n```\n")
+    with pytest.raises(RuntimeError, match="broken"):
+        run_blocks(page)
