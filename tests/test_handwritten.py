@@ -3,12 +3,11 @@
 import equinox as eqx
 import jax
 import numpy as np
-import pytest
-from bench import handwritten_jax, handwritten_torch
-from latentroles_specs.hzp import hzp
 
 import latentroles as lr
+from bench import handwritten_jax, handwritten_torch
 from latentroles import plugins
+from latentroles_specs.hzp import hzp
 
 # Sides that differ, and no size of the recipe: an axis taken for another would show.
 SIZES = {"frame": (3, 24, 32), "actions": 4, "dim": 16, "pose_dim": 3, "horizon": 3}

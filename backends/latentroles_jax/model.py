@@ -18,7 +18,7 @@ from latentroles.spec.schedules import value as schedule_value
 from latentroles.spec.spec import Spec
 
 from . import layers
-from .precision import device_of, dtype_of
+from .precision import device_of, dtype_of, of_dtype
 
 
 class Outputs(eqx.Module):
@@ -50,6 +50,9 @@ class Compiled:
 
 class Model(eqx.Module):
     """What every emitted JAX model is; the emitted class adds `__call__` and `encode_NAME`.
+
+    A float64 model is called under `latentroles_jax.precision.x64()`, where float64 exists; its
+    methods and its trainer see to that by themselves.
 
     Attributes:
         spec, plan, source: what it was compiled from, and to.
@@ -148,8 +151,9 @@ class Model(eqx.Module):
         """
         columns = encoded_columns(self, name)
         batch = inputs if isinstance(inputs, Mapping) else dict.fromkeys(columns[:1], inputs)
-        read = read_columns(self.spec, self.inputs(batch), columns)
-        return getattr(self, f"encode_{name}")(*read, noise=noise, state=state)
+        with of_dtype(self.dtype)():
+            read = read_columns(self.spec, self.inputs(batch), columns)
+            return _encode(self, name, read, noise, state)
 
     def __deepcopy__(self, memo: Any) -> Model:
         return load_weights(self, weights(self))
@@ -179,12 +183,13 @@ def build(
                 f"module {name!r} cannot be an attribute of a JAX model, which has one of that "
                 "name. Rename it."
             )
-    modules = {
-        name: layers.build(module.layer, drawn[name], dtype, device)
-        for name, module in spec.modules.items()
-    }
-    modules |= {name: modules[target.of] for name, target in spec.targets.items()}
-    return cls(compiled=Compiled(plan, source, seed, dtype_of(dtype), device), **modules)
+    with of_dtype(dtype)():
+        modules = {
+            name: layers.build(module.layer, drawn[name], dtype, device)
+            for name, module in spec.modules.items()
+        }
+        modules |= {name: modules[target.of] for name, target in spec.targets.items()}
+        return cls(compiled=Compiled(plan, source, seed, dtype_of(dtype), device), **modules)
 
 
 def weights(model: Model) -> dict[str, dict[str, np.ndarray]]:
@@ -208,7 +213,8 @@ def load_weights(model: Model, held: Mapping[str, Mapping[str, np.ndarray]]) -> 
                 f"the weights name {name!r}, which {model.spec.name!r} does not declare."
                 f"{nearest(name, known)}"
             )
-        module = layers.with_weights(model.spec._layer(name), getattr(model, name), arrays)
+        with of_dtype(model.dtype)():
+            module = layers.with_weights(model.spec._layer(name), getattr(model, name), arrays)
         model = eqx.tree_at(lambda m, name=name: getattr(m, name), model, module)
     return model
 
@@ -217,14 +223,25 @@ def gradients(
     model: Model, batch: Any, noise: Any = None, state: Any = None, step: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
     """The gradient of the total, {module: {path: array}}; zero where no route leads."""
-    batch = model.inputs(batch)
-    return gradients_of(model, lambda m: m(batch, noise, state, step).total)
+    with of_dtype(model.dtype)():
+        _, grads = _total_gradient(model, model.inputs(batch), noise, state, jnp.asarray(step))
+        return gradients_by_path(model, grads)
 
 
-def gradients_of(model: Model, value: Any) -> dict[str, dict[str, np.ndarray]]:
-    """The gradient of a scalar function of the model in every module's parameters."""
-    grads = eqx.filter_grad(value)(model)
+@eqx.filter_jit
+@eqx.filter_value_and_grad
+def _total_gradient(model: Model, batch: Any, noise: Any, state: Any, step: Array) -> Array:
+    return model(batch, noise, state, step).total
+
+
+def gradients_by_path(model: Model, grads: Any) -> dict[str, dict[str, np.ndarray]]:
+    """A gradient in the form of the model as {module: {path: array}}."""
     return {
         name: layers.weights_of(m.layer, getattr(grads, name))
         for name, m in model.spec.modules.items()
     }
+
+
+@eqx.filter_jit
+def _encode(model: Model, name: str, columns: Any, noise: Any, state: Any) -> Array:
+    return getattr(model, f"encode_{name}")(*columns, noise=noise, state=state)

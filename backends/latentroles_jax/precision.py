@@ -30,8 +30,8 @@ def x64() -> AbstractContextManager:
 
 
 def of_dtype(dtype: Any) -> Callable[[], AbstractContextManager]:
-    """Returns the context to work in with arrays of `dtype`."""
-    return x64 if dtype == jnp.float64 else nullcontext
+    """Returns the context to work in with arrays of `dtype`, a dtype or its name."""
+    return x64 if jnp.dtype(dtype) == jnp.float64 else nullcontext
 
 
 def device_of(name: Any) -> Any:

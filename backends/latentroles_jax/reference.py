@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -11,7 +12,8 @@ from latentroles.testing.reference import evaluate
 
 from . import ops
 from .emit import dims_of
-from .model import Model, gradients_of
+from .model import Model, gradients_by_path
+from .precision import of_dtype
 
 
 class Primitives:
@@ -81,13 +83,20 @@ def reference(
         **(noise or {}),
         **(model.initial_state() if state is None else state),
     }
-    values, grads = {}, {}
-    for name in model.plan.losses:
-        loss = model.spec.losses[name]
+    with of_dtype(model.dtype)():
+        found = {name: _gradient(model, name, leaves) for name in model.plan.losses}
+        return (
+            {name: float(value) for name, (value, _) in found.items()},
+            {name: gradients_by_path(model, grads) for name, (_, grads) in found.items()},
+        )
 
-        def value(m: Model, loss: Any = loss) -> Array:
-            return evaluate(m.spec, loss.expr, leaves, Primitives(m), loss.updates)
 
-        values[name] = float(value(model))
-        grads[name] = gradients_of(model, value)
-    return values, grads
+# Compiled, one loss at a time: op by op, JAX compiles every operation on its own.
+@eqx.filter_jit
+def _gradient(model: Model, name: str, leaves: dict[str, Array]) -> tuple[Array, Any]:
+    loss = model.spec.losses[name]
+
+    def value(model: Model) -> Array:
+        return evaluate(model.spec, loss.expr, leaves, Primitives(model), loss.updates)
+
+    return eqx.filter_value_and_grad(value)(model)

@@ -47,7 +47,9 @@ def user_line() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if module.split(".")[0] not in _PACKAGE_ROOTS:
+        ours = module.split(".")[0] in _PACKAGE_ROOTS
+        command = module == "__main__" and Path(frame.f_code.co_filename).stem == "latentroles"
+        if not ours and not command:
             return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}: "
         frame = frame.f_back
     return ""

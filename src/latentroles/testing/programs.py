@@ -167,7 +167,7 @@ class Author:
         """A value with a time axis, perhaps with a step axis."""
         return self.operand(lambda t: "time" in t.axes)
 
-    def variant(self, text: str, plain: int = 9) -> str:
+    def variant(self, text: str, plain: int = 14) -> str:
         """The same value, perhaps with another gradient; as it is in `plain` cases of plain + 4."""
         form = self.below(plain + 4) - plain
         if form < 0 or text.startswith("lr."):
@@ -196,8 +196,13 @@ class Author:
 
     # The step of a loop --------------------------------------------------------------------
 
-    def step(self, carries: int, xs: int, entry: Type) -> tuple[str, int]:
-        """Writes a step function; returns its name and how many outputs it has."""
+    def step(self, carries: int, xs: int, entry: Type, dead: int) -> tuple[str, int]:
+        """Writes a step function; returns its name and how many outputs it has.
+
+        Args:
+            entry: the leading axes of a carry.
+            dead: the carry whose next value is stopped, if there are so many.
+        """
         name = self.new("step")
         c, u = ([f"{letter}{i}" for i in range(n)] for letter, n in (("c", carries), ("u", xs)))
         lines = [f"    {in_form(names)} = {names[0][0]}" for names in (c, u) if names]
@@ -208,13 +213,13 @@ class Author:
             atoms.append(f"n{i}")
         nexts = []
         for i in range(carries):
-            if self.rarely(4):
+            if i != dead and self.rarely(6):
                 nexts.append(self.variant(self.choose([*atoms, "lr.constant(0.3, 2)"])))
                 continue
             # Most carries read another one, so that one loop holds several.
-            other = self.variant(self.choose(c[i + 1 :] + c[: i + 1]))
+            other = self.variant((c[i + 1 :] + c[: i + 1])[0])
             lines.append(f"    w{i} = {self._inside(atoms, outer, other)}")
-            nexts.append(self.variant(f"w{i}"))
+            nexts.append(f"w{i}.stop()" if i == dead else self.variant(f"w{i}"))
             atoms.append(f"w{i}")
         outputs = [self.variant(self.choose(atoms[::-1])) for _ in range(max(0, self.below(4) - 1))]
         end = f"    return {in_form(nexts)}" + (f", ({', '.join(outputs)},)" if outputs else "")
@@ -224,7 +229,7 @@ class Author:
     def _inside(self, atoms: list[str], outer: list[str], first: str | None = None) -> str:
         def atom() -> str:
             values = outer if outer and self.rarely(8) else atoms[::-1]
-            return self.variant(self.choose(values))
+            return self.variant(self.choose(values), plain=9)
 
         form, first = self.below(7), first or atom()
         if form == 0:
@@ -254,7 +259,8 @@ def _stands_in(t: Type, entry: Type) -> bool:
 
 def unary(a: Author) -> None:
     if a.rarely(8):
-        a.let(f'lr.dropout({{0}}, 0.3, label="{a.new("drop")}")', a.operand())
+        x = a.operand(lambda t: "batch" in t.axes and (t.time or 0) >= 0)
+        a.let(f'lr.dropout({{0}}, 0.3, label="{a.new("drop")}")', x)
     else:
         a.let(a.choose(UNARY), a.operand())
 
@@ -364,11 +370,13 @@ def scan(a: Author) -> None:
     elif a.rarely(3):
         a.let("lr.scan({0}, init={1}, xs={2})", a.module("g"), _start(a), *xs)
         return
-    carries = a.choose((1, 1, 2, 2, 3))
-    step, outputs = a.step(carries, len(xs), Type(("batch",)))
+    carries = a.choose((1, 2, 2, 3))
+    dead = a.below(2 * carries)
+    step, outputs = a.step(carries, len(xs), Type(("batch",)), dead)
     slots = [f"{{{i + 1}}}" for i in range(carries + len(xs))]
     call = f"lr.scan({{0}}, init={in_form(slots[:carries])}, xs={in_form(slots[carries:])})"
-    a.let(call, step, *(_start(a) for _ in range(carries)), *xs, loop=(carries, outputs))
+    starts = ["lr.zeros(2)" if i == dead else _start(a) for i in range(carries)]
+    a.let(call, step, *starts, *xs, loop=(carries, outputs))
 
 
 def _start(a: Author) -> str:
@@ -395,13 +403,15 @@ def rollout(a: Author) -> None:
         second = a.operand(lambda t: not t.axes)
         starts.append("lr.zeros(2)" if a.type(second).axes else a.variant(second))
     xs = [a.variant(a.cut(x, "time", goal - windows))] if reads else []
-    step, outputs = a.step(len(starts), len(xs), Type(("batch", "time"), time=goal))
+    entry = Type(("batch", "time"), time=goal)
+    step, outputs = a.step(len(starts), len(xs), entry, 1 if a.below(2) else 2)
     slots = [f"{{{i + 1}}}" for i in range(len(starts) + len(xs))]
     given = f", xs={slots[-1]}" if xs else ""
     call = f"lr.rollout({{0}}, start={in_form(slots[: len(starts)])}{given}, horizon={horizon})"
     a.let(call, step, *starts, *xs, loop=(len(starts), outputs))
 
 
+LOOPS = (scan, scan, rollout)
 CALLS = (
     *(apply, apply, unary, binary, binary, join, cut, applied_cuts, applied_cuts, pick, window),
     *(prepend, reduce, noise, state, scan, scan, scan, scan, rollout, rollout, rollout),

@@ -5,6 +5,7 @@ pasted into a file. Only small numbers are drawn and everything follows from the
 examples shrink and print short.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from ..spec.declarations import Discrete
 from ..spec.expr import Expr
 from ..spec.spec import Spec
 from ..spec.walk import postorder
-from .programs import CALLS, FRAMES, Author, again
+from .programs import CALLS, FRAMES, LOOPS, Author, again
 
 BATCH = 2
 
@@ -67,15 +68,16 @@ def write(below: Callable[[int], int], *, calls: int = 8, losses: int = 4) -> Pr
     a.data += ["a.one_hot()", "b", "y"]
     a.let("{0}(x)", "enc")
     a.modules.append("enc")
-    for _ in range(1 + a.below(calls)):
-        a.choose(CALLS)(a)
+    for i in range(1 + a.below(calls)):
+        a.choose(LOOPS if i == 0 and a.below(2) else CALLS)(a)
         if a.below(2):
             again(a)
-    # Half of what the losses read are the values of one family: shared, and stopped here and there.
+    # Most of what the losses read are the values of one family: shared, and stopped here and there.
     large = [family for family in a.families if len(family) > 1]
     popular = a.choose(large[::-1] if large and a.below(4) else a.families[::-1])
-    for i in range(1 + a.below(losses)):
-        _loss(a, f"l{i + 1}", popular, images)
+    said: list[str] = []
+    for i in range(1 + max(a.below(losses), a.below(losses))):
+        _loss(a, f"l{i + 1}", popular, images, said)
     _finish(a)
     return Program("\n".join(a.lines), a.names["s"])
 
@@ -95,10 +97,14 @@ def specs(*, calls: int = 8, losses: int = 4) -> st.SearchStrategy[Spec]:
     return programs(calls=calls, losses=losses).map(lambda program: program.spec)
 
 
-def _loss(a: Author, name: str, popular: list[str], images: bool) -> None:
-    text = _scalar(a, popular, images)
+def _loss(a: Author, name: str, popular: list[str], images: bool, said: list[str]) -> None:
+    if said and a.below(2):
+        text = _otherwise(a, a.choose(said[::-1]))
+    else:
+        text = _scalar(a, popular, images)
     if a.rarely(4):
         text = f"{text} + {_scalar(a, popular, images)} * 0.5"
+    said.append(text)
     weight, mask = a.choose(_WEIGHTS), ""
     if a.rarely(3):
         spec = a.names["s"]
@@ -110,13 +116,23 @@ def _loss(a: Author, name: str, popular: list[str], images: bool) -> None:
     a.run(f's.loss("{name}", {text}{weight}{mask})')
 
 
+def _otherwise(a: Author, text: str) -> str:
+    """The same loss with one stop more, or one less."""
+    stops = [found.start() for found in re.finditer(r"\.stop\(\)", text)]
+    if stops and a.below(2):
+        at = a.choose(stops)
+        return text[:at] + text[at:].removeprefix(".stop()")
+    at = a.choose([found.end() for found in re.finditer(r"\b(?:v\d+|b)\b", text)] or [0])
+    return f"{text[:at]}.stop(){text[at:]}" if at else text
+
+
 def _scalar(a: Author, popular: list[str], images: bool) -> str:
     def view(axes: Any = None) -> str:
         """A value as a loss reads it: as it is, stopped, or through a head."""
-        text = a.choose(popular if a.below(2) else a.values[::-1])
+        text = a.choose(popular if a.below(3) else a.values[::-1])
         if axes is not None and a.type(text).axes != axes:
             text = a.sequence()
-        text = a.variant(text, plain=4)
+        text = a.variant(text, plain=6)
         return f"{a.called()}({text})" if a.rarely(3) else text
 
     sequence = ("batch", "time")
