@@ -122,11 +122,20 @@ def test_every_flipped_bit_of_an_array_is_found(tmp_path: Path) -> None:
             checkpoint.load(tmp_path)
 
 
+def test_a_record_that_was_edited_is_found(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, small(), {"step": 3})
+    path = tmp_path / checkpoint.TENSORS
+    assert path.read_bytes().count(b'"step\\": 3') == 1
+    path.write_bytes(path.read_bytes().replace(b'"step\\": 3', b'"step\\": 4'))
+    with pytest.raises(CheckpointError, match="checksum"):
+        checkpoint.load(tmp_path)
+
+
 def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file(small(), tmp_path / checkpoint.TENSORS)
-    with pytest.raises(CheckpointError, match="format"):
+    with pytest.raises(CheckpointError, match="its format is None"):
         checkpoint.load(tmp_path)
 
 

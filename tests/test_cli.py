@@ -192,6 +192,7 @@ def declared(
         ("frame=[3,56]", {"frame": (3, 56)}),
         ("free={'a': 1}", {"free": {"a": 1}}),
         ("free=word", {"free": "word"}),
+        ("free={1, 2}", {"free": "{1, 2}"}),  # no JSON, and run.json keeps it
     ],
 )
 def test_parameters_are_read_as_their_defaults_are(text: str, value: dict[str, Any]) -> None:

@@ -42,7 +42,9 @@ EXAMPLES = [
     (nn.Tanh(), (4,)),
     (nn.Sigmoid(), (4,)),
     (nn.Flatten(3), (2, 3, 4)),
+    (nn.Flatten(1), (4,)),
     (nn.Rearrange("c (h p) w -> p (w c) h", {"p": 2}), (2, 4, 3)),
+    (nn.Rearrange("(h p) -> (p h)", {"p": 2}), (6,)),
     (nn.Reduce("c h w -> c", "mean"), (2, 3, 4)),
     (nn.Reduce("(g c) h -> g h", "max", {"g": 2}), (4, 3)),
     (nn.Sequential([nn.Linear(4, 6), nn.Tanh(), nn.LayerNorm(6)]), (4,)),
@@ -379,6 +381,20 @@ def test_float64_in_jax_needs_its_context():
     layer = nn.Linear(1, 1)
     with pytest.raises(SpecError, match="x64"):
         in_jax.build(layer, weights_for(layer), "float64")
+
+
+@pytest.mark.parametrize("backend", [in_torch, in_jax])
+def test_weights_are_copies(backend):
+    layer = nn.Linear(1, 1, bias=False)
+    given = {"weight": np.full((1, 1), 1.0)}
+    with x64():
+        module = backend.build(layer, given, "float64")
+        taken = backend.weights_of(layer, module)
+        given["weight"][:] = 5.0
+        module = backend.with_weights(layer, module, {"weight": np.full((1, 1), 3.0)})
+        assert taken["weight"] == 1.0
+        taken["weight"][:] = 7.0
+        assert backend.weights_of(layer, module)["weight"] == 3.0
 
 
 def test_torch_weights_change_in_place_and_jax_weights_do_not():

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from latentroles.errors import (
     TrainingError,
 )
 from latentroles.evaluate import curves
-from latentroles.train import Interrupted, RunResult, checkpoint, metrics, train
+from latentroles.train import Interrupted, RunResult, checkpoint, metrics, phases, train
 from latentroles.train.display import make_display, print_summary
 from latentroles.train.loop import StopRequest
 from latentroles.train.optimisers import adam, sgd
+from latentroles.train.run import read_run
 from quadratic import Draws, QuadraticBackend, hearing_ctrl_c, install, quadratic
 
 SGD = {"default": sgd(0.05)}
@@ -223,11 +224,12 @@ def test_a_resumed_run_may_go_further(backend: QuadraticBackend, tmp_path: Path)
 
 
 def test_resuming_a_finished_run_changes_nothing(backend: QuadraticBackend, tmp_path: Path) -> None:
-    done = trained(tmp_path / "run")
+    done = trained(tmp_path / "run", command={"spec": "quadratic"})
     before = (tmp_path / "run" / checkpoint.TENSORS).read_bytes()
     again = trained(resume=tmp_path / "run", steps=None)
     assert (tmp_path / "run" / checkpoint.TENSORS).read_bytes() == before
     assert (again.steps, again.first, again.last) == (done.steps, done.first, done.last)
+    assert read_run(tmp_path / "run").command == {"spec": "quadratic"}
 
 
 def test_a_torn_last_line_of_metrics_is_written_again(
@@ -278,6 +280,19 @@ def test_a_second_ctrl_c_stops_at_once(backend: QuadraticBackend, tmp_path: Path
     assert not isinstance(stopped.value, Interrupted)
     assert checkpoint.load(tmp_path / "run").record["step"] == 4
     assert status_of(tmp_path / "run") == "interrupted"
+
+
+def test_ctrl_c_during_the_report_leaves_a_finished_run(
+    backend: QuadraticBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(curves, "draw", draw)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "run")
+    assert status_of(tmp_path / "run") == "complete"
+    assert checkpoint.load(tmp_path / "run").record["step"] == 8
 
 
 def test_an_ignored_ctrl_c_stays_ignored() -> None:
@@ -518,6 +533,44 @@ def test_a_batch_that_does_not_fit_the_spec_is_named(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_cannot_be_compiled_leaves_no_folder(
+    backend: QuadraticBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path / "run", steps=4)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    def compile_spec(*args: Any, **kwargs: Any) -> None:
+        raise SpecError("no such module")
+
+    monkeypatch.setattr(phases, "compile_spec", compile_spec)
+    with pytest.raises(SpecError, match="no such module"):
+        trained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(SpecError, match="no such module"):
+        trained(resume=tmp_path / "run")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_checkpoint_that_does_not_fit_the_trainer_is_refused(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    trained(tmp_path / "run")
+    held = checkpoint.load(tmp_path / "run")
+    del held.arrays["weights/far"]
+    checkpoint.save(tmp_path / "run", held.arrays, held.record)
+    with pytest.raises(CheckpointError, match="other arrays"):
+        trained(resume=tmp_path / "run")
+    assert status_of(tmp_path / "run") == "complete"
+
+
+@pytest.mark.parametrize("optimisers", [{"default": object()}, "adamw"])
+def test_an_optimiser_of_another_library_is_refused(
+    backend: QuadraticBackend, tmp_path: Path, optimisers: Any
+) -> None:
+    with pytest.raises(TrainingError, match="takes latentroles' own"):
+        trained(tmp_path / "run", optimisers=optimisers)
+
+
 def test_data_without_batches_is_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"got list"):
         trained(tmp_path / "run", data=[1, 2])
@@ -562,6 +615,35 @@ def test_a_log_file_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" not in text
     assert text.count("main ") == 11  # the first step, and every sixtieth
     assert max(map(len, text.splitlines())) <= 80
+
+
+class Heard(list[str]):
+    """A display that writes down what it is told."""
+
+    def note(self, text: str) -> None:
+        self.append(f"note {text}")
+
+    def begin(self, phase: str, start: int, stop: int) -> None:
+        self.append(f"begin {phase} {start} {stop}")
+
+    def update(self, done: int, losses: Mapping[str, float]) -> None:
+        self.append(f"{done}")
+
+    def end(self) -> None:
+        self.append("end")
+
+
+def test_a_display_is_told_of_each_step_and_closed_on_an_error(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    heard = Heard()
+    trained(tmp_path / "run", steps=2, display=heard)
+    assert heard == ["begin main 0 2", "1", "2", "end"]
+    backend.after = lambda trainer, step, losses: {**losses, "pull": float("nan")}
+    heard = Heard()
+    with pytest.raises(TrainingError):
+        trained(resume=tmp_path / "run", steps=4, display=heard)
+    assert heard[1:] == ["begin main 2 4", "end"]
 
 
 def test_no_display_is_silent(

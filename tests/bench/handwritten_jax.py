@@ -4,7 +4,7 @@ Same mathematics as specs/latentroles_specs/hzp.py at its default gates. Nothing
 latentroles: the layers, the losses and every `stop_gradient` are written here by hand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import einops
@@ -33,10 +33,10 @@ class PatchConv(eqx.Module):
         self.bias = jnp.zeros(outputs)
 
     def __call__(self, x: Array, *, key: None = None) -> Array:
-        k = self.weight.shape[-1]
-        patches = einops.rearrange(x, "c (h p) (w q) -> h w (c p q)", p=k, q=k)
-        y = patches @ einops.rearrange(self.weight, "o c p q -> (c p q) o") + self.bias
-        return einops.rearrange(y, "h w o -> o h w")
+        outputs, _, k, _ = self.weight.shape
+        patches = einops.rearrange(x, "c (h p) (w q) -> (h w) (c p q)", p=k, q=k)
+        y = patches @ self.weight.reshape(outputs, -1).T + self.bias
+        return einops.rearrange(y, "(h w) o -> o h w", h=x.shape[1] // k)
 
 
 class PatchDeconv(eqx.Module):
@@ -50,8 +50,8 @@ class PatchDeconv(eqx.Module):
         self.bias = jnp.zeros(outputs)
 
     def __call__(self, x: Array, *, key: None = None) -> Array:
-        y = jnp.einsum("chw,copq->ohpwq", x, self.weight) + self.bias[:, None, None, None, None]
-        return einops.rearrange(y, "o h p w q -> o (h p) (w q)")
+        y = jnp.einsum("copq,chw->ohpwq", self.weight, x)
+        return einops.rearrange(y, "o h p w q -> o (h p) (w q)") + self.bias[:, None, None]
 
 
 class GRU(eqx.Module):
@@ -296,3 +296,28 @@ def goal_ranking(p: Array, margin: float) -> Array:
     distance = length(p - p[:, -1:])
     i, j = np.triu_indices(p.shape[1], k=1)
     return jnp.mean(jax.nn.relu(margin - (distance[:, i] - distance[:, j])))
+
+
+def training_step(model: HandwrittenHzp) -> Callable[[Mapping[str, np.ndarray]], dict[str, float]]:
+    """A function that takes a batch of numpy arrays, moves the model and returns its losses."""
+    optimiser = optax.chain(optax.clip_by_global_norm(10.0), optax.adamw(1e-3, weight_decay=1e-4))
+    arrays, rest = eqx.partition(model, eqx.is_array)
+    held = (arrays, optimiser.init(arrays))
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(held: tuple, x: Array, a: Array, pose: Array) -> tuple[tuple, dict[str, Array]]:
+        arrays, state = held
+
+        def loss(arrays: HandwrittenHzp) -> tuple[Array, dict[str, Array]]:
+            return eqx.combine(arrays, rest)(x.astype(jnp.float32) / 255, a, pose)
+
+        (total, losses), grads = jax.value_and_grad(loss, has_aux=True)(arrays)
+        updates, state = optimiser.update(grads, state, arrays)
+        return (optax.apply_updates(arrays, updates), state), {**losses, "total": total}
+
+    def step(batch: Mapping[str, np.ndarray]) -> dict[str, float]:
+        nonlocal held
+        held, losses = update(held, batch["x"], batch["a"].astype(np.int32), batch["pose"])
+        return {name: float(value) for name, value in losses.items()}
+
+    return step

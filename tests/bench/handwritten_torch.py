@@ -4,7 +4,7 @@ Same mathematics as specs/latentroles_specs/hzp.py at its default gates. Nothing
 latentroles: the layers, the losses and every `detach` are written here by hand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -199,3 +199,21 @@ def goal_ranking(p: Tensor, margin: float) -> Tensor:
     distance = (p - p[:, -1:]).norm(dim=-1)
     i, j = torch.triu_indices(p.shape[1], p.shape[1], offset=1, device=p.device)
     return F.relu(margin - (distance[:, i] - distance[:, j])).mean()
+
+
+def training_step(model: HandwrittenHzp) -> Callable[[Mapping[str, np.ndarray]], dict[str, float]]:
+    """A function that takes a batch of numpy arrays, moves the model and returns its losses."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-4, fused=True)
+
+    def step(batch: Mapping[str, np.ndarray]) -> dict[str, float]:
+        x, a, pose = (torch.from_numpy(batch[name]) for name in ("x", "a", "pose"))
+        total, losses = model(x.float() / 255, a, pose)
+        optimiser.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(parameters, 10.0)
+        optimiser.step()
+        values = torch.stack([*losses.values(), total]).tolist()
+        return dict(zip([*losses, "total"], values, strict=True))
+
+    return step

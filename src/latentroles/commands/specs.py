@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib.util
 import inspect
+import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +135,10 @@ def _read(key: str, text: str, default: Any) -> Any:
         value = text
     if isinstance(value, list):
         value = tuple(value)
+    try:
+        json.dumps(value, allow_nan=False)  # it is kept in run.json
+    except (TypeError, ValueError):
+        value = text
     whole = isinstance(value, int) and not isinstance(value, bool)
     match default:
         case bool():  # before int: a bool is one

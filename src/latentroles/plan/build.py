@@ -188,8 +188,10 @@ class _Resolver:
         roots: list[Term],
         targets_flow: bool,
         outer: "_Resolver | None" = None,
+        dead: bool = False,
     ):
-        self.spec, self.targets_flow, self.outer = spec, targets_flow, outer
+        # dead: the body of a loop that is stopped as a whole, where it is read.
+        self.spec, self.targets_flow, self.outer, self.dead = spec, targets_flow, outer, dead
         self._flowing = {n for n, m in spec.modules.items() if m.layer.parameters()}
         if targets_flow:
             self._flowing |= {t.name for t in spec.targets.values() if t.of in self._flowing}
@@ -245,12 +247,14 @@ class _Resolver:
             return self._tap(term.inputs[0], term.inputs[1], term)
         # A dead value with parameters below it is stopped where a live value reads it, and then
         # its operands need no stop. Any other dead value stops its operands: nothing is recorded.
-        whole = not term.live and self._has_parameters(term)
+        parametric = not term.live and self._has_parameters(term)
+        whole = parametric or (self.dead and not term.live)
         refs = [self.use(not whole, i) for i in term.inputs]
+        carries = term.live or parametric or (whole and any(r.node.carries for r in refs))
         attrs = term.attrs
         if term.kind == "apply" and attrs[0] not in self._flowing:
             attrs = (*attrs[:2], False)  # nothing to freeze
-        return Node(term.kind, refs, attrs, term.type, term.live or whole, term)
+        return Node(term.kind, refs, attrs, term.type, carries, term)
 
     def _has_parameters(self, dead: Term) -> bool:
         """Whether computing a dead term applies a module, other than through a live term."""
@@ -276,18 +280,27 @@ class _Body:
         trace, axis, extent, carries, _, live = scan.attrs
         readers = [t.inputs[1] for t in outer.scans.get(scan, [])]
         sources, nexts = scan.inputs[:-carries], scan.inputs[-carries:]
-        self.resolver = _Resolver(outer.spec, [*nexts, *readers], outer.targets_flow, outer)
-        self.loop = Loop(axis, extent)
         # A loop that nobody differentiates is stopped as a whole, where it is read.
         dead = not scan.live and not any(r.live for r in readers)
+        roots = [*nexts, *readers]
+        self.resolver = _Resolver(outer.spec, roots, outer.targets_flow, outer, dead)
+        self.loop = Loop(axis, extent)
         inputs = [outer.use(not dead, source) for source in sources]
+        carried = dead and (
+            any(r.node.carries for r in inputs) or any(map(self.resolver._has_parameters, nexts))
+        )
         self.node = Node("loop", inputs, scan.attrs[:3], scan.type, False, scan, self.loop)
         self._taps: dict[Node, Node] = {}
-        variables = {t.attrs[1:3]: t for t in walk([*nexts, *readers]) if t.kind == "var"}
+        # The live term of a variable where there is one: binding it binds its dead one as well.
+        found = [t for t in walk([*nexts, *readers]) if t.kind == "var"]
+        variables = {t.attrs[1:3]: t for t in sorted(found, key=lambda t: t.live)}
         for i, (ref, source) in enumerate(zip(inputs, sources, strict=True)):
             group, index = ("carry", i) if i < carries else ("x", i - carries)
             entry = source.type if group == "carry" else source.type.without(axis)
-            flows = dead or (live[i] if group == "carry" else ref.node.carries and not ref.stop)
+            if dead:
+                flows = carried
+            else:
+                flows = live[i] if group == "carry" else ref.node.carries and not ref.stop
             var = Node(
                 "var", [], (trace, group, index), entry, flows, variables.get((group, index))
             )

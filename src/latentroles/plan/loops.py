@@ -54,7 +54,8 @@ class LoopBody:
 
     def write(self, writer: Writer) -> list[str]:
         """Writes one step: the next carries under the carries' names. Returns what is tapped."""
-        nexts = {ref.node for _, ref in self.loop.carries}
+        # What is collected is never stopped here, even where the carry is: a reader may need it.
+        nexts = {ref.node for _, ref in self.loop.carries if not ref.stop}
         values: dict[Node, str] = {}
         for tap, ref in zip(self.taps, self.loop.taps, strict=True):
             if tap and ref.node not in nexts:
@@ -62,7 +63,8 @@ class LoopBody:
         if len(self.carries) == 1:
             (_, ref), name = self.loop.carries[0], self.carries[0]
             writer.assign(name, ref)
-            values.setdefault(ref.node, name)
+            if not ref.stop:
+                values[ref.node] = name
         else:
             for (_, ref), name in zip(self.loop.carries, self.carries, strict=True):
                 values[ref.node] = self._keep(writer, ref, f"{name}_next")

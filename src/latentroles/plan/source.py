@@ -1,6 +1,7 @@
 """From a Plan to source text: one class that reads top to bottom like a model written by hand."""
 
 from ..routes import routes
+from ..spec.spec import Spec
 from .build import Plan
 from .dialect import Dialect
 from .writer import Writer
@@ -16,11 +17,20 @@ def generate(plan: Plan, latents: dict[str, Plan], dialect: Dialect) -> str:
     spec = plan.spec
     name = class_name(spec.name)
     lines = [*dialect.header(spec, name), "", ""]
-    lines += dialect.class_lines(spec, name)
+    head, *attributes = dialect.class_lines(spec, name)
+    lines += [head, f'    """{_summary(plan)}"""', "", *attributes]
     lines += ["", f"    {dialect.forward()}", *_step(plan, dialect)]
     for latent, its_plan in latents.items():
         lines += ["", *_encode(latent, its_plan, dialect)]
     return "\n".join(lines) + "\n"
+
+
+def _summary(plan: Plan) -> str:
+    count = len(plan.losses)
+    text = f"Phase {plan.phase.name}: {count} loss{'es' if count != 1 else ''}."
+    twins = ", ".join(f"{name} {n} more" for name, n in plan.twins.items())
+    # Two losses that need different gradients through one value need two computations of it.
+    return f"{text} Applied again for another gradient: {twins}." if twins else text
 
 
 def _leaves(plan: Plan, *groups: str) -> list[str]:
@@ -35,7 +45,7 @@ def columns(plan: Plan) -> list[str]:
 
 def _step(plan: Plan, dialect: Dialect) -> list[str]:
     names, table = columns(plan), routes(plan.spec)
-    writer = Writer(dialect, plan, [*names, *plan.losses])
+    writer = Writer(dialect, plan, [*_all_columns(plan.spec), *plan.losses])
     for name, ref in plan.losses.items():
         updated = ", ".join(m for m in plan.spec.modules if m in table[name].modules)
         writer.write(f"# {name} updates {updated or 'nothing'}")
@@ -62,15 +72,25 @@ def _step(plan: Plan, dialect: Dialect) -> list[str]:
                 pairs = [f'"{k}": {v},' for k, v in items.items()]
                 writer.block(f"{field}=", "{", pairs, "},", " ")
     writer.write(")")
-    return [*_prologue(writer, names, read=True), *writer.lines]
+    return [*_prologue(writer, names or _measured(writer), read=True), *writer.lines]
+
+
+def _all_columns(spec: Spec) -> list[str]:
+    return [n for n, e in spec.inputs.items() if e.attrs[0] != "noise"]
+
+
+def _measured(writer: Writer) -> list[str]:
+    """A column to take the sizes from, where they are needed and no column is read for itself."""
+    return _all_columns(writer.plan.spec)[:1] if writer.sizes else []
 
 
 def _encode(latent: str, plan: Plan, dialect: Dialect) -> list[str]:
     names = columns(plan)
-    writer = Writer(dialect, plan, names)
+    writer = Writer(dialect, plan, _all_columns(plan.spec))
     ref = plan.roots[0]
     writer.ready(ref.node)
     writer.write(f"return {writer.use(ref)}")
+    names = names or _measured(writer)
     head = f"    def encode_{latent}({', '.join(['self', *names, 'noise=None', 'state=None'])}):"
     return [head, *_prologue(writer, names, read=False), *writer.lines]
 

@@ -144,7 +144,9 @@ class Terms:
         outer = tuple(self._memo[i, mask] for i in e.inputs[:-carries])
         live = self._live_carries[e, mask]
         inputs = (*outer, *(values[n] for n in nexts))
-        return self.make("scan", inputs, (*e.attrs, live), e.type, any(live))
+        # Gradient may run from a tap to what the loop reads even where every carry is stopped.
+        flows = any(live) or any(i.live for i in outer)
+        return self.make("scan", inputs, (*e.attrs, live), e.type, flows)
 
     def _bodies(
         self, scan: Expr, mask: Mask, graph: Graph, wanted: tuple[Expr, ...]

@@ -271,7 +271,7 @@ def _last_call(line: str) -> tuple[str, list[str], str] | None:
             arguments.insert(0, text[i + 1 : end].strip())
             end = i
         if depth == 0:
-            return text[: i + 1], arguments, ")" + colon
+            return (text[: i + 1], arguments, ")" + colon) if any(arguments) else None
     return None
 
 

@@ -172,14 +172,14 @@ def _scalar(a: Author, popular: list[str], images: bool) -> str:
 
 def _finish(a: Author) -> None:
     for name in a.states:
-        if not a.rarely(4):
+        if a.below(4):
             mean = a.operand()
             for axis in a.type(mean).axes[::-1]:
                 mean += f'.mean(over="{axis}")'
             a.run(f"s.update({name}, {name} * 0.9 + {mean} * 0.1)")
     free = [v for v in a.values[::-1] if not _reads_label(eval(v, a.names))]
     for name, role in (("z", "PLACE"), ("h", "DYNAMICS"), ("p", "POSE")):
-        if not a.rarely(3):
+        if a.below(3):
             a.run(f's.latent("{name}", {a.choose(free)}, role=lr.{role})')
     losses = list(a.names["s"].losses)
     if len(losses) > 1 and a.rarely(4):

@@ -100,8 +100,7 @@ def load(folder: Path) -> Checkpoint:
 def _parse(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     from safetensors.numpy import load as from_bytes
 
-    # Copies: the arrays of `load` are read-only views of the file's bytes.
-    arrays = {name: np.array(array) for name, array in from_bytes(data).items()}
+    arrays = from_bytes(data)
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     if header.get("format") != _FORMAT:

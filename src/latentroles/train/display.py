@@ -154,7 +154,7 @@ class _Bar:
         from rich.console import Group
         from rich.text import Text
 
-        heading = "losses, and what that is of their first value" if self._losses else "compiling"
+        heading = "losses, and their share of the first value" if self._losses else "compiling"
         rows = [Text(row, no_wrap=True) for row in self._loss_rows()]
         return Group(self._progress.get_renderable(), Text(heading, style="dim"), *rows)
 
@@ -184,8 +184,10 @@ def number(value: float) -> str:
 def _of_first(value: float, first: float | None) -> str:
     if not first:
         return ""
-    percent = 100 * value / first
-    return f"{percent:.0f}%" if abs(percent) < 1000 else ""
+    ratio = value / first
+    if abs(ratio) < 9.995:
+        return f"{ratio:.0%}"
+    return f"{ratio:.0f}x" if abs(ratio) < 1000 else ">999x"
 
 
 def _ordered(losses: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -82,10 +82,10 @@ def find_position(folder: Path, before: Run) -> Position:
 
 @dataclass
 class PhaseTraining:
-    """Trains every phase of `run` that is not done; `train` is its one entry.
+    """Trains every phase of `run` that is not done: `prepare`, then `train`.
 
     Attributes:
-        spec, data, folder, run: what is trained, on what, where to, under which settings.
+        spec, data, run: what is trained, on what, under which settings.
         optimisers, groups: those of `run`, as objects.
         position: where to begin.
         checkpoint_every, log_every: in steps.
@@ -95,7 +95,6 @@ class PhaseTraining:
 
     spec: Any
     data: Data
-    folder: Path
     run: Run
     optimisers: Mapping[str, Any]
     groups: Mapping[str, str] | None
@@ -104,28 +103,41 @@ class PhaseTraining:
     log_every: int
     stages: Stages
     screen: Display
+    _first: Trainer | None = field(default=None, init=False)
     _seconds: float = field(default=0.0, init=False)
     _timed_steps: int = field(default=0, init=False)
     _timed_seconds: float = field(default=0.0, init=False)
 
-    def train(self) -> Outcome:
-        """Returns how far it went. Raises TrainingError, with the last good checkpoint kept."""
+    def prepare(self) -> None:
+        """Compiles and restores the first phase to train. Writes nothing."""
+        phase = list(self.run.steps)[self.position.phase]
+        self._first = self._trainer(phase, None, self.position.arrays)
+
+    def train(self, folder: Path) -> Outcome:
+        """Trains into a run folder, after `prepare`.
+
+        Raises:
+            TrainingError: a loss is not finite, or the folder cannot be written. The last good
+                checkpoint is kept.
+        """
+        assert self._first is not None, "prepare first"
+        trainer, reached, interrupted = self._first, self.position.step, False
         phases = list(self.run.steps.items())
-        reached, trainer, interrupted = self.position.step, None, False
-        with MetricsLog(self.folder / METRICS) as log:
-            for index, (phase, steps) in enumerate(phases):
-                if index < self.position.phase:
-                    continue
-                resumed = index == self.position.phase and self.position.arrays is not None
+        with MetricsLog(folder / METRICS) as log:
+            for index in range(self.position.phase, len(phases)):
+                phase, steps = phases[index]
+                start = 0
+                if index == self.position.phase:
+                    start = self.position.phase_step
+                else:
+                    trainer = self._trainer(phase, trainer, None)
+                write_text(folder / self._source_name(phase), trainer.model.source)
                 offset = sum(count for _, count in phases[:index])
-                start = self.position.phase_step if resumed else 0
-                trainer = self._trainer(phase, trainer, self.position.arrays if resumed else None)
-                self._write_source(phase, trainer)
-                done, interrupted = self._fit(trainer, Span(phase, offset, start, steps), log)
+                span = Span(phase, offset, start, steps)
+                done, interrupted = self._fit(trainer, span, folder, log)
                 reached = offset + done
                 if interrupted:
                     break
-        assert trainer is not None, "a spec has a phase"
         interrupted = interrupted and reached < sum(self.run.steps.values())
         return Outcome(trainer.model, reached, self._rate(), interrupted)
 
@@ -151,12 +163,11 @@ class PhaseTraining:
                 trainer.restore(arrays)
         return trainer
 
-    def _write_source(self, phase: str, trainer: Trainer) -> None:
+    def _source_name(self, phase: str) -> str:
         suffix = "" if len(self.run.steps) == 1 else f"_{phase}"
-        path = self.folder / f"model_{self.run.backend}{suffix}.py"
-        write_text(path, trainer.model.source)
+        return f"model_{self.run.backend}{suffix}.py"
 
-    def _fit(self, trainer: Trainer, span: Span, log: MetricsLog) -> tuple[int, bool]:
+    def _fit(self, trainer: Trainer, span: Span, folder: Path, log: MetricsLog) -> tuple[int, bool]:
         """Runs one phase; returns its steps done, and whether Ctrl-C was pressed."""
         began = time.perf_counter()
         before = self.position.seconds + self._seconds
@@ -178,7 +189,7 @@ class PhaseTraining:
             arrays = trainer.snapshot()
             refuse_non_finite_arrays(arrays, span.offset + done)
             log.sync()
-            checkpoint.save(self.folder, arrays, self._record(span, done, seconds()))
+            checkpoint.save(folder, arrays, self._record(span, done, seconds()))
 
         self.screen.begin(span.phase, span.start, span.stop)
         try:

@@ -116,6 +116,13 @@ def occupied(folder: Path) -> str | None:
     return f"{folder} already holds a run ({', '.join(held)}), which is kept. {advice}"
 
 
+def refuse_occupied(folder: Path) -> None:
+    """Raises TrainingError if a new run cannot have `folder`."""
+    why = occupied(folder)
+    if why is not None:
+        raise TrainingError(why)
+
+
 def create(out: Path | None, name: str) -> Path:
     """Makes the folder of a new run: `out`, or the first free `runs/<name>-<number>`.
 
@@ -125,9 +132,7 @@ def create(out: Path | None, name: str) -> Path:
     try:
         if out is None:
             return _numbered(Path("runs"), name)
-        why = occupied(out)
-        if why is not None:
-            raise TrainingError(why)
+        refuse_occupied(out)
         out.mkdir(parents=True, exist_ok=True)
         return out
     except OSError as error:

@@ -23,6 +23,7 @@ from latentroles.train.run import (
     create,
     read_run,
     refuse_changes,
+    refuse_occupied,
     utc_now,
     versions,
     write_run,
@@ -109,6 +110,7 @@ def train(
 
         optimisers = {"default": adamw(1e-3)}
     optimisers = dict(optimisers) if isinstance(optimisers, Mapping) else {"default": optimisers}
+    _refuse_foreign(optimisers)
     with stages("data"):
         batches = Batches(spec, data, frames=frames, batch=batch, columns=columns, seed=seed)
         batches.batch(0)  # what does not fit is found before the model is compiled
@@ -127,16 +129,34 @@ def train(
         started=utc_now(),
         command=dict(command or {}),
     )
-    if resume is None:
-        folder, settings, position = _begin(spec, asked, out)
-        earlier: dict[str, float] = {}
+    before = None if resume is None else read_run(Path(resume))
+    settings, position = asked, Position()
+    if before is not None:
+        settings, position = _resumed(before, asked, Path(str(resume)), steps)
+    elif out is not None:
+        refuse_occupied(Path(out))
+    training = PhaseTraining(
+        spec=spec,
+        data=batches,
+        run=settings,
+        optimisers=optimisers,
+        groups=groups,
+        position=position,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        stages=stages,
+        screen=screen,
+    )
+    training.prepare()  # what cannot be compiled or restored leaves no trace in a folder
+    if before is None:
+        folder = create(None if out is None else Path(out), f"{spec.name}-{backend}")
+        write_text(folder / SPEC, json.dumps(spec.to_json(), indent=2) + "\n")
     else:
-        folder = Path(resume)
-        before = read_run(folder)
-        settings, position = _go_on(folder, before, asked, steps)
-        earlier = before.stages
+        folder = Path(str(resume))
+        metrics.truncate(folder / metrics.METRICS, position.step)
         screen.note(f"{folder}: going on after step {position.step}.")
     write_run(folder, settings)
+    earlier = {} if before is None else before.stages
 
     def close(status: str, error: BaseException | None = None) -> None:
         message = None if error is None else f"{type(error).__name__}: {error}"
@@ -144,19 +164,7 @@ def train(
         write_run(folder, replace(ended, status=status, error=message))
 
     try:
-        outcome = PhaseTraining(
-            spec=spec,
-            data=batches,
-            folder=folder,
-            run=settings,
-            optimisers=optimisers,
-            groups=groups,
-            position=position,
-            checkpoint_every=checkpoint_every,
-            log_every=log_every,
-            stages=stages,
-            screen=screen,
-        ).train()
+        outcome = training.train(folder)
     except BaseException as error:
         with contextlib.suppress(LatentrolesError):  # the first error is the one to hear about
             close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
@@ -203,18 +211,21 @@ def _refuse_arguments(
         )
 
 
+def _refuse_foreign(optimisers: Mapping[str, Any]) -> None:
+    for name, optimiser in optimisers.items():
+        if not hasattr(optimiser, "to_json"):
+            raise TrainingError(
+                f"optimisers= takes latentroles' own, which both backends follow; {name!r} is "
+                f"{type(optimiser).__name__}. Write lr.adamw(1e-3), lr.adam(...) or lr.sgd(...)."
+            )
+
+
 def _planned_steps(spec: Spec, steps: int | None) -> dict[str, int]:
     return {p.name: steps or p.steps or DEFAULT_STEPS for p in spec.all_phases()}
 
 
-def _begin(spec: Spec, asked: Run, out: str | Path | None) -> tuple[Path, Run, Position]:
-    folder = create(None if out is None else Path(out), f"{spec.name}-{asked.backend}")
-    write_text(folder / SPEC, json.dumps(spec.to_json(), indent=2) + "\n")
-    return folder, asked, Position()
-
-
-def _go_on(folder: Path, before: Run, asked: Run, steps: int | None) -> tuple[Run, Position]:
-    """Reads where to go on, and drops the metrics that will be written again."""
+def _resumed(before: Run, asked: Run, folder: Path, steps: int | None) -> tuple[Run, Position]:
+    """Where the run of `folder` is, and its settings with the steps that are asked for now."""
     refuse_changes(folder, before, asked)
     position = find_position(folder, before)
     planned = {
@@ -227,7 +238,6 @@ def _go_on(folder: Path, before: Run, asked: Run, steps: int | None) -> tuple[Ru
             f"{folder} has done {position.phase_step} steps of phase {phase}, more than steps="
             f"{planned[phase]}. Ask for as many or more, or start a new run."
         )
-    metrics.truncate(folder / metrics.METRICS, position.step)
     return replace(asked, steps=planned, command=asked.command or before.command), position
 
 
