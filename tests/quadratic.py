@@ -6,10 +6,12 @@ wrong ends elsewhere.
 """
 
 import contextlib
+import json
 import math
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ from latentroles import plugins
 from latentroles.errors import CheckpointError
 from latentroles.evaluate import curves
 from latentroles.spec import Discrete, Spec, losses, nn
-from latentroles.train import phases
+from latentroles.train import RunResult, checkpoint, metrics, phases, train
 from latentroles.train.loop import Batch, Losses
+from latentroles.train.optimisers import sgd
 
 WIDTH = 3
 
@@ -100,8 +103,8 @@ class QuadraticTrainer:
         if arrays.keys() != self.snapshot().keys():
             raise CheckpointError(f"other arrays: {sorted(arrays)}")
         for name in self.momentum:
-            self.model.weights[name] = arrays[f"weights/{name}"]
-            self.momentum[name] = arrays[f"optimiser/default/momentum/{name}"]
+            self.model.weights[name] = arrays[f"weights/{name}"].copy()
+            self.momentum[name] = arrays[f"optimiser/default/momentum/{name}"].copy()
 
 
 def _leave(trainer: QuadraticTrainer, step: int, losses: Losses) -> Losses:
@@ -125,13 +128,6 @@ class QuadraticBackend:
         rng = np.random.default_rng(seed)
         weights = {name: rng.normal(size=WIDTH) for name in ("near", "far")}
         return Model(weights, spec.phase_of(phase).losses, f"# {spec.name}, phase {phase}\n")
-
-    def weights(self, model: Model) -> dict[str, np.ndarray]:
-        return dict(model.weights)
-
-    def load_weights(self, model: Model, weights: dict[str, np.ndarray]) -> Model:
-        model.weights.update(weights)
-        return model
 
     def trainer(
         self, model: Model, optimisers: Mapping[str, Any], groups: Any, seed: int
@@ -161,6 +157,37 @@ def install(monkeypatch: pytest.MonkeyPatch, charts: bool = False) -> QuadraticB
         monkeypatch.setattr(curves, "draw", lambda *args, **kwargs: None)
     monkeypatch.setattr(plugins, "backend", lambda name: made)
     monkeypatch.setattr(phases, "compile_spec", made.compile)
-    monkeypatch.setattr(phases, "weights", made.weights)
-    monkeypatch.setattr(phases, "load_weights", made.load_weights)
     return made
+
+
+def trained(out: Path | None = None, **options: Any) -> RunResult:
+    """`train` with the tests' defaults."""
+    spec = options.pop("spec", None) or quadratic()
+    data = options.pop("data", None) or Draws()
+    settings = {
+        "backend": "quadratic",
+        "optimisers": {"default": sgd(0.05)},
+        "display": False,
+        "steps": 8,
+    }
+    return train(spec, data, out=out, **{**settings, **options})
+
+
+def status_of(folder: Path) -> str:
+    return json.loads((folder / "run.json").read_text())["status"]
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    """The metrics without the times, which differ from run to run."""
+    rows = metrics.read(folder / metrics.METRICS)
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    left, right = checkpoint.load(a), checkpoint.load(b)
+    assert left.arrays.keys() == right.arrays.keys()
+    for name, array in left.arrays.items():
+        assert array.tobytes() == right.arrays[name].tobytes(), name
+    timeless = [{**c.record, "seconds": None} for c in (left, right)]
+    assert timeless[0] == timeless[1]
+    assert lines_of(a) == lines_of(b)

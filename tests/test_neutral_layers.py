@@ -75,7 +75,7 @@ def test_convolutional_architectures_mirror_each_other(frame, factors):
     if factors:
         assert down == [(f, f) for f in factors]
     assert isinstance(decoder.layers[-1], nn.ConvTranspose2d), "the output is linear"
-    assert all(x.patchwise for x in encoder.layers if isinstance(x, nn.Conv2d))
+    assert all(x.kernel == x.stride for x in encoder.layers if isinstance(x, nn.Conv2d))
 
 
 def test_architectures_take_widths():

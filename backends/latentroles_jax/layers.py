@@ -1,6 +1,6 @@
 """Neutral layers as equinox modules.
 
-Attributes are named as the neutral parameters are. Modules take one event, without leading axes:
+Attributes are named as the neutral parameters are, and have the neutral layout. Modules take one event, without leading axes:
 the caller maps them by `jax.vmap`.
 """
 
@@ -51,41 +51,84 @@ class Residual(eqx.Module):
         return x + self.body(x)
 
 
-class PatchConv2d(eqx.Module):
-    """Conv2d whose kernel is its stride, without padding: a rearrangement and a matrix product.
+class Conv2d(eqx.Module):
+    """`latentroles.spec.nn.Conv2d`; the weight is (outputs, inputs, kernel height, kernel width).
 
-    XLA's own convolution takes up to 2 times as long on a CPU, forward and backward. The weight
-    has the neutral layout, (outputs, inputs, kernel height, kernel width).
+    Where the kernel is the stride, the patches are rearranged and multiplied: XLA's convolution
+    takes up to twice as long on a CPU, forward and backward. Elsewhere the padding is explicit:
+    for some kernels, the gradient of XLA's own padding ends the process (2 x 3, stride 2,
+    padding 1, on 4 x 4 pixels, in XLA as of jaxlib 0.10.2 to 0.12.0).
     """
 
     weight: Array
     bias: Array | None
+    stride: tuple[int, int] = eqx.field(static=True)
+    padding: tuple[int, int] = eqx.field(static=True)
 
     def __call__(self, x: Array, *, key: Any = None) -> Array:
-        outputs, channels, p, q = self.weight.shape
-        rows, columns = x.shape[1] // p, x.shape[2] // q
-        patches = einops.rearrange(
-            x[:, : rows * p, : columns * q], "c (i p) (j q) -> (i j) (c p q)", p=p, q=q
+        p, q = self.padding
+        x = jnp.pad(x, ((0, 0), (p, p), (q, q)))
+        if self.weight.shape[2:] == self.stride:
+            y = _patch_product(self.weight, x)
+        else:
+            y = jax.lax.conv_general_dilated(x[None], self.weight, self.stride, "VALID")[0]
+        return _add_channels(y, self.bias)
+
+
+class ConvTranspose2d(eqx.Module):
+    """`latentroles.spec.nn.ConvTranspose2d`; the weight is (inputs, outputs, kernel height, width).
+
+    With stride 1 it is a convolution by the flipped kernel. Else the kernel is cut into tiles of
+    the size of the stride, each of which maps a pixel to one block of the output: XLA's dilated
+    convolution takes 1.5 to 7 times as long on a CPU, forward and backward.
+    """
+
+    weight: Array
+    bias: Array | None
+    stride: tuple[int, int] = eqx.field(static=True)
+    padding: tuple[int, int] = eqx.field(static=True)
+
+    def __call__(self, x: Array, *, key: Any = None) -> Array:
+        (h, w), (s, t), (p, q) = self.weight.shape[2:], self.stride, self.padding
+        rows, columns = (x.shape[1] - 1) * s + h, (x.shape[2] - 1) * t + w
+        if self.stride == (1, 1):
+            kernel = jnp.flip(self.weight, (2, 3)).swapaxes(0, 1)
+            x = jnp.pad(x, ((0, 0), (h - 1, h - 1), (w - 1, w - 1)))
+            y = jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "VALID")[0]
+        else:
+            y = _tile_product(self.weight, x, self.stride)
+        return _add_channels(y[:, p : rows - p, q : columns - q], self.bias)
+
+
+def _patch_product(weight: Array, x: Array) -> Array:
+    """Returns the convolution whose stride is its kernel; pixels left over are not read."""
+    outputs, channels, p, q = weight.shape
+    rows, columns = x.shape[1] // p, x.shape[2] // q
+    x = x[:, : rows * p, : columns * q]
+    patches = einops.rearrange(x, "c (i p) (j q) -> (i j) (c p q)", p=p, q=q)
+    y = patches @ weight.reshape(outputs, channels * p * q).T
+    return einops.rearrange(y, "(i j) o -> o i j", i=rows)
+
+
+def _tile_product(weight: Array, x: Array, stride: tuple[int, int]) -> Array:
+    """Returns the transposed convolution, with zeros after its end up to a multiple of `stride`."""
+    (h, w), (s, t) = weight.shape[2:], stride
+    down, across = -(-h // s), -(-w // t)
+    weight = jnp.pad(weight, ((0, 0), (0, 0), (0, down * s - h), (0, across * t - w)))
+    tiles = einops.rearrange(weight, "c o (m s) (n t) -> m n (o s t) c", s=s, t=t)
+    blocks = [
+        jnp.pad(
+            jnp.einsum("oc,cij->oij", tiles[m, n], x),
+            ((0, 0), (m, down - 1 - m), (n, across - 1 - n)),
         )
-        y = patches @ self.weight.reshape(outputs, channels * p * q).T
-        y = y if self.bias is None else y + jnp.broadcast_to(self.bias, y.shape)
-        return einops.rearrange(y, "(i j) o -> o i j", i=rows, j=columns)
+        for m in range(down)
+        for n in range(across)
+    ]
+    return einops.rearrange(sum(blocks[1:], blocks[0]), "(o s t) i j -> o (i s) (j t)", s=s, t=t)
 
 
-class PatchConvTranspose2d(eqx.Module):
-    """ConvTranspose2d whose kernel is its stride, without padding: its patches do not overlap.
-
-    XLA's own convolution takes 2 to 5 times as long on a CPU, forward and backward. The weight
-    has the neutral layout, (inputs, outputs, kernel height, kernel width).
-    """
-
-    weight: Array
-    bias: Array | None
-
-    def __call__(self, x: Array, *, key: Any = None) -> Array:
-        patches = jnp.einsum("copq,cij->oipjq", self.weight, x)
-        y = einops.rearrange(patches, "o i p j q -> o (i p) (j q)")
-        return y if self.bias is None else y + jnp.broadcast_to(self.bias[:, None, None], y.shape)
+def _add_channels(y: Array, bias: Array | None) -> Array:
+    return y if bias is None else y + jnp.broadcast_to(bias[:, None, None], y.shape)
 
 
 class Pointwise(eqx.Module):
@@ -124,31 +167,11 @@ def _linear(layer: nn.Linear) -> eqx.Module:
 
 
 def _conv2d(layer: nn.Conv2d) -> eqx.Module:
-    if layer.patchwise:
-        return PatchConv2d(**_empty(layer))
-    return eqx.nn.Conv2d(
-        layer.inputs,
-        layer.outputs,
-        layer.kernel,
-        stride=layer.stride,
-        padding=layer.padding,
-        use_bias=layer.bias,
-        key=_key(),
-    )
+    return Conv2d(stride=layer.stride, padding=layer.padding, **_empty(layer))
 
 
 def _conv_transpose2d(layer: nn.ConvTranspose2d) -> eqx.Module:
-    if layer.patchwise:
-        return PatchConvTranspose2d(**_empty(layer))
-    return eqx.nn.ConvTranspose2d(
-        layer.inputs,
-        layer.outputs,
-        layer.kernel,
-        stride=layer.stride,
-        padding=layer.padding,
-        use_bias=layer.bias,
-        key=_key(),
-    )
+    return ConvTranspose2d(stride=layer.stride, padding=layer.padding, **_empty(layer))
 
 
 def _layer_norm(layer: nn.LayerNorm) -> eqx.Module:
@@ -287,7 +310,7 @@ def weights_of(layer: nn.Layer, module: eqx.Module) -> dict[str, np.ndarray]:
         owner, name = _find(module, path)
         value = np.asarray(getattr(owner, name))
         value = value.astype(np.float32) if value.dtype == jnp.bfloat16 else value
-        weights[path] = np.array(_to_neutral(owner, name, value), order="C")
+        weights[path] = value.copy()
     return weights
 
 
@@ -318,27 +341,7 @@ def _put(module: Any, weights: Mapping[str, tuple[np.ndarray, Any, Any]]) -> Any
         return module
     values = []
     for path, (array, dtype, device) in weights.items():
-        owner, name = _find(module, path)
         # By way of float32 on both backends: a float64 rounds to the same bfloat16.
         array = np.asarray(array, dtype=np.float64 if dtype == jnp.float64 else np.float32)
-        array = np.array(_to_native(owner, name, array), dtype=dtype, order="C")
-        values.append(jax.device_put(array, device))
+        values.append(jax.device_put(array.astype(dtype), device))
     return eqx.tree_at(lambda m: [getattr(*_find(m, path)) for path in weights], module, values)
-
-
-def _to_native(owner: Any, name: str, array: np.ndarray) -> np.ndarray:
-    """Returns an array of the neutral layout in equinox's."""
-    if isinstance(owner, (eqx.nn.Conv2d, eqx.nn.ConvTranspose2d)) and name == "bias":
-        return array[:, None, None]
-    if isinstance(owner, eqx.nn.ConvTranspose2d):
-        return array.swapaxes(0, 1)[:, :, ::-1, ::-1]
-    return array
-
-
-def _to_neutral(owner: Any, name: str, array: np.ndarray) -> np.ndarray:
-    """Returns an array of equinox's layout in the neutral one."""
-    if isinstance(owner, (eqx.nn.Conv2d, eqx.nn.ConvTranspose2d)) and name == "bias":
-        return array[:, 0, 0]
-    if isinstance(owner, eqx.nn.ConvTranspose2d):
-        return array.swapaxes(0, 1)[:, :, ::-1, ::-1]
-    return array

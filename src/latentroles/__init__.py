@@ -46,6 +46,7 @@ from .spec.scan import rollout as rollout
 from .spec.scan import scan as scan
 from .spec.schedules import cosine as cosine
 from .spec.schedules import warmup as warmup
+from .train import Interrupted as Interrupted
 from .train import Recipe as Recipe
 from .train import RunResult as RunResult
 from .train import recipe as recipe

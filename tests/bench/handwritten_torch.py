@@ -180,17 +180,18 @@ def multi_box(residual: Tensor) -> Tensor:
     for level, (kernel, stride) in enumerate(LEVELS):
         if level:
             residual = F.avg_pool2d(residual, 2)
-        error = residual.abs().mean(dim=1, keepdim=True)
+        error = residual.abs().mean(dim=1)
         total = total + (box_weight(error.detach(), kernel, stride) * error).mean()
     return total / len(LEVELS)
 
 
 def box_weight(error: Tensor, kernel: int, stride: int) -> Tensor:
-    """min((error / local mean)^2, 100), for (N, 1, H, W)."""
-    size = error.shape[-2:]
+    """min((error / local mean)^2, 100), for (N, H, W)."""
+    size = error.shape[1:]
     kernel = min(kernel, *size)
-    local = F.avg_pool2d(error, kernel, min(stride, kernel))
-    local = F.interpolate(local, size=size, mode="bilinear", align_corners=False)
+    # As one image of N channels, which torch resizes faster than N images of one.
+    local = F.avg_pool2d(error[None], kernel, min(stride, kernel))
+    local = F.interpolate(local, size=size, mode="bilinear", align_corners=False)[0]
     return ((error + 1e-6) / (local + 1e-6)).square().clamp(max=100.0)
 
 

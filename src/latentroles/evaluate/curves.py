@@ -65,8 +65,9 @@ def draw(
     for lowest in axes.flat[max(0, len(series) - columns) : len(series)]:
         lowest.tick_params(labelbottom=True)
         lowest.set_xlabel("optimiser step", fontsize=7.5, color=_INK)
-    phases = ", ".join(f"{name} from {start}" for name, start in starts)
-    heading = f"{title}: losses by step" + (f" (phases: {phases})" if len(starts) > 1 else "")
+    heading = f"{title}: losses by step, and at the end"
+    if len(starts) > 1:
+        heading += f" (phases: {', '.join(f'{name} from {start}' for name, start in starts)})"
     figure.suptitle(heading, fontsize=9, color=_INK, x=0.01, ha="left")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=200)

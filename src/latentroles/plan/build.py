@@ -292,7 +292,7 @@ class _Body:
         self.node = Node("loop", inputs, scan.attrs[:3], scan.type, False, scan, self.loop)
         self._taps: dict[Node, Node] = {}
         # The live term of a variable where there is one: binding it binds its dead one as well.
-        found = [t for t in walk([*nexts, *readers]) if t.kind == "var"]
+        found = [t for t in walk(roots) if t.kind == "var" and t.attrs[0] == trace]
         variables = {t.attrs[1:3]: t for t in sorted(found, key=lambda t: t.live)}
         for i, (ref, source) in enumerate(zip(inputs, sources, strict=True)):
             group, index = ("carry", i) if i < carries else ("x", i - carries)

@@ -49,7 +49,8 @@ class Type:
     def without(self, axis: str) -> "Type":
         """The type of one entry along `axis`."""
         axes = tuple(a for a in self.axes if a != axis)
-        return replace(self, axes=axes, **({"time": None} if axis == "time" else {"step": None}))
+        extent = {} if axis == "batch" else {axis: None}
+        return replace(self, axes=axes, **extent)
 
     def with_axis(self, axis: str, extent: int) -> "Type":
         """The type of a sequence of such entries; `extent` is d for time, K for step."""

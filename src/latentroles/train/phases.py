@@ -11,7 +11,6 @@ import numpy as np
 
 from latentroles import plugins
 from latentroles.compile import compile as compile_spec
-from latentroles.compile import load_weights, weights
 from latentroles.errors import CheckpointError
 from latentroles.train import checkpoint
 from latentroles.train.display import Display
@@ -154,13 +153,16 @@ class PhaseTraining:
                 dtype=run.dtype,
                 device=run.device,
             )
-            if previous is not None:
-                model = load_weights(model, weights(previous.model))
             trainer = plugins.backend(run.backend).trainer(
                 model, self.optimisers, self.groups, run.seed
             )
             if arrays is not None:
                 trainer.restore(arrays)
+            elif previous is not None:
+                # Weights, targets and states go on; optimisers begin anew with each phase.
+                before = previous.snapshot().items()
+                kept = {name: a for name, a in before if not name.startswith("optimiser/")}
+                trainer.restore({**trainer.snapshot(), **kept})
         return trainer
 
     def _source_name(self, phase: str) -> str:

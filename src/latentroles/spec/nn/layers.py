@@ -75,11 +75,6 @@ class _Convolution(Layer):
         """(kernel, stride, padding) of the height, and of the width."""
         return tuple(zip(self.kernel, self.stride, self.padding, strict=True))  # type: ignore
 
-    @property
-    def patchwise(self) -> bool:
-        """Whether patches neither overlap nor leave gaps: a rearrangement and a matrix product."""
-        return self.kernel == self.stride and self.padding == (0, 0)
-
     def _image(self, shape: Sequence[int]) -> tuple[int, int]:
         if len(shape) != 3 or shape[0] != self.inputs:
             raise self._refuse(

@@ -1,0 +1,278 @@
+"""What goes wrong in a run is named, and what the folder holds is kept."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latentroles import files
+from latentroles.data import Trajectories
+from latentroles.errors import CheckpointError, DataError, SpecError, TrainingError
+from latentroles.spec import Spec
+from latentroles.train import checkpoint, phases
+from latentroles.train.batches import Batches
+from latentroles.train.optimisers import adam
+from quadratic import (
+    Draws,
+    QuadraticBackend,
+    assert_same_run,
+    install,
+    lines_of,
+    quadratic,
+    status_of,
+    trained,
+)
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> QuadraticBackend:
+    return install(monkeypatch)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite_stops_with_its_name_and_step(
+    backend: QuadraticBackend, tmp_path: Path, value: float
+) -> None:
+    def after(trainer: Any, step: int, losses: dict[str, float]) -> dict[str, float]:
+        if step != 5:
+            return losses
+        trainer.model.weights["near"][:] = np.nan
+        return {**losses, "push": value, "total": value}
+
+    backend.after = after
+    with pytest.raises(TrainingError, match=f"push = {value} at step 5") as raised:
+        trained(tmp_path / "run", checkpoint_every=2)
+    assert "pull =" not in str(raised.value)
+    held = checkpoint.load(tmp_path / "run")
+    assert held.record["step"] == 4
+    assert all(np.isfinite(array).all() for array in held.arrays.values())
+    assert status_of(tmp_path / "run") == "failed"
+    assert len(lines_of(tmp_path / "run")) == 5
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    def after(trainer: Any, step: int, losses: dict[str, float]) -> dict[str, float]:
+        if step == 3:
+            trainer.model.weights["far"] = np.array([0.0, np.inf, 0.0])
+        return losses
+
+    backend.after = after
+    with pytest.raises(TrainingError, match=r"weights/far is not after 4 steps"):
+        trained(tmp_path / "run", checkpoint_every=2)
+    assert checkpoint.load(tmp_path / "run").record["step"] == 2
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(
+    backend: QuadraticBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size and (tmp_path / "full").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(descriptor)
+
+    def fill(step: int) -> None:
+        if step == 5:
+            (tmp_path / "full").touch()
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(TrainingError, match="No space left") as raised:
+        trained(tmp_path / "run", data=Draws(before=fill), checkpoint_every=2)
+    assert str(tmp_path / "run") in str(raised.value)
+    (tmp_path / "full").unlink()
+    assert checkpoint.load(tmp_path / "run").record["step"] == 4
+    assert not list((tmp_path / "run").glob(".*"))
+    trained(tmp_path / "whole")
+    trained(resume=tmp_path / "run")
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    trained(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(TrainingError, match=r"already holds a run .*--resume"):
+        trained(tmp_path / "run")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_folder_with_other_files_is_fine(backend: QuadraticBackend, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    trained(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_as_out_is_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(TrainingError, match="is a file"):
+        trained(tmp_path / "run")
+    with pytest.raises(TrainingError, match="could not be made"):
+        trained(tmp_path / "run" / "below")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"spec": quadratic(weight=2.0)}, "spec_hash"),
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"dtype": "float64"}, "dtype: float32 there, float64 here"),
+        ({"backend": "torch"}, "backend: quadratic there, torch here"),
+        ({"optimisers": {"default": adam(0.05)}}, "optimisers"),
+        ({"data": Draws(seed=1)}, "data"),
+        ({"groups": {"near": "default"}}, "groups"),
+    ],
+)
+def test_a_resumed_run_is_the_same_run(
+    backend: QuadraticBackend, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    trained(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=said):
+        trained(resume=tmp_path / "run", **change)
+
+
+def test_a_checkpoint_of_another_run_is_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
+    trained(tmp_path / "run")
+    trained(tmp_path / "other", spec=quadratic(weight=2.0))
+    (tmp_path / "other" / checkpoint.TENSORS).replace(tmp_path / "run" / checkpoint.TENSORS)
+    with pytest.raises(CheckpointError, match="is not of this run: its spec_hash"):
+        trained(resume=tmp_path / "run")
+
+
+def test_resume_needs_a_run(backend: QuadraticBackend, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no run"):
+        trained(resume=tmp_path / "nothing")
+    trained(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"run.json is damaged"):
+        trained(resume=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 0}, "steps is a whole number"),
+        ({"checkpoint_every": 0}, "checkpoint_every"),
+        ({"log_every": 1.5}, "log_every"),
+        ({"resume": "elsewhere"}, "stays in its folder"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_written(
+    backend: QuadraticBackend, tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(TrainingError, match=said):
+        trained(tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_steps_than_done_are_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
+    trained(tmp_path / "run", steps=8)
+    with pytest.raises(TrainingError, match=r"has done 8 steps of phase main"):
+        trained(resume=tmp_path / "run", steps=7)
+    assert len(lines_of(tmp_path / "run")) == 8
+
+
+def test_a_spec_without_losses_is_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="declares no loss"):
+        trained(tmp_path / "run", spec=Spec("empty"))
+
+
+X, A = np.zeros((2, 5, 3), np.float32), np.zeros((2, 4), int)
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ({"X": X, "a": A}, r"the column 'x', which the batches do not have"),
+        ({"x": X[..., :2], "a": A}, r"'x' of quadratic is declared as .*\(2, 5, 2\)"),
+        ({"x": X, "a": A.astype(float)}, r"'a' of quadratic is declared as .* int"),
+        ({"x": X, "a": A[:, :3]}, r"agree in T.*'x' says 5, 'a' says 4"),
+        ({"x": X, "a": A[:1]}, r"agree in batch"),
+        ({"x": X, "a": A + 4}, r"Discrete\(4\), 0 to 3; the batch has 4 to 4"),
+        ({"x": X[:0], "a": A[:0]}, r"at least 1"),
+        ([X, A], r"got list"),
+    ],
+)
+def test_a_batch_that_does_not_fit_the_spec_is_named(
+    backend: QuadraticBackend, tmp_path: Path, batch: Any, said: str
+) -> None:
+    class Given:
+        def batch(self, step: int) -> Any:
+            return batch
+
+    with pytest.raises(DataError, match=said):
+        trained(tmp_path / "run", data=Given())
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_compiled_leaves_no_folder(
+    backend: QuadraticBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path / "run", steps=4)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    def compile_spec(*args: Any, **kwargs: Any) -> None:
+        raise SpecError("no such module")
+
+    monkeypatch.setattr(phases, "compile_spec", compile_spec)
+    with pytest.raises(SpecError, match="no such module"):
+        trained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(SpecError, match="no such module"):
+        trained(resume=tmp_path / "run")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_checkpoint_that_does_not_fit_the_trainer_is_refused(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    trained(tmp_path / "run")
+    held = checkpoint.load(tmp_path / "run")
+    del held.arrays["weights/far"]
+    checkpoint.save(tmp_path / "run", held.arrays, held.record)
+    with pytest.raises(CheckpointError, match="other arrays"):
+        trained(resume=tmp_path / "run")
+    assert status_of(tmp_path / "run") == "complete"
+
+
+@pytest.mark.parametrize("optimisers", [{"default": object()}, "adamw"])
+def test_an_optimiser_of_another_library_is_refused(
+    backend: QuadraticBackend, tmp_path: Path, optimisers: Any
+) -> None:
+    with pytest.raises(TrainingError, match="takes latentroles' own"):
+        trained(tmp_path / "run", optimisers=optimisers)
+
+
+def test_a_trajectory_file_gives_the_columns_of_the_inputs_names(tmp_path: Path) -> None:
+    Trajectories(
+        frames=np.arange(30, dtype=np.float32).reshape(10, 3),
+        actions=np.arange(8) % 4,
+        pose=np.zeros((10, 3)),
+        offsets=np.array([0, 5, 10]),
+        environment="own",
+        action_names=tuple("abcd"),
+        labels={"place": np.arange(20).reshape(10, 2)},
+    ).save(tmp_path / "own.h5")
+    spec = quadratic()
+    spec.label("place", (2,))
+    batches = Batches(spec, tmp_path / "own.h5", frames=3, batch=2, columns=None, seed=0)
+    batch = batches.batch(0)
+    assert {name: array.shape for name, array in batch.items()} == {
+        "x": (2, 3, 3),
+        "a": (2, 2),
+        "place": (2, 3, 2),
+    }
+    np.testing.assert_array_equal(batch["x"][..., 0] / 3, batch["place"][..., 0] / 2)
+    assert batches.identity()["window"] == 3
+
+
+def test_data_without_batches_is_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"got list"):
+        trained(tmp_path / "run", data=[1, 2])
