@@ -1,7 +1,7 @@
 """Neutral layers as equinox modules.
 
-Attributes are named as the neutral parameters are, and have the neutral layout. Modules take one event, without leading axes:
-the caller maps them by `jax.vmap`.
+The path of a parameter through the attributes is its neutral path, and its layout the neutral
+one. Modules take one event, without leading axes: the caller maps them by `jax.vmap`.
 """
 
 from collections.abc import Callable, Mapping
@@ -167,11 +167,11 @@ def _linear(layer: nn.Linear) -> eqx.Module:
 
 
 def _conv2d(layer: nn.Conv2d) -> eqx.Module:
-    return Conv2d(stride=layer.stride, padding=layer.padding, **_empty(layer))
+    return Conv2d(stride=layer.stride, padding=layer.padding, **_empty(layer))  # type: ignore
 
 
 def _conv_transpose2d(layer: nn.ConvTranspose2d) -> eqx.Module:
-    return ConvTranspose2d(stride=layer.stride, padding=layer.padding, **_empty(layer))
+    return ConvTranspose2d(stride=layer.stride, padding=layer.padding, **_empty(layer))  # type: ignore
 
 
 def _layer_norm(layer: nn.LayerNorm) -> eqx.Module:
@@ -297,7 +297,7 @@ def build(
     """
     nn.check_weights(layer, weights)
     skeleton = eqx.filter_eval_shape(lambda: _skeleton(layer))
-    return _put(skeleton, {p: (array, dtype_of(dtype), device) for p, array in weights.items()})
+    return _put(skeleton, {p: _array(w, dtype_of(dtype), device) for p, w in weights.items()})
 
 
 def weights_of(layer: nn.Layer, module: eqx.Module) -> dict[str, np.ndarray]:
@@ -307,8 +307,7 @@ def weights_of(layer: nn.Layer, module: eqx.Module) -> dict[str, np.ndarray]:
     """
     weights = {}
     for path in layer.parameters():
-        owner, name = _find(module, path)
-        value = np.asarray(getattr(owner, name))
+        value = np.asarray(_leaf(module, path))
         value = value.astype(np.float32) if value.dtype == jnp.bfloat16 else value
         weights[path] = value.copy()
     return weights
@@ -319,29 +318,28 @@ def with_weights(
 ) -> eqx.Module:
     """Returns a copy of `module` with these weights, in its own dtype and on its own device."""
     nn.check_weights(layer, weights)
-    placed = {}
+    arrays = {}
     for path, array in weights.items():
-        owner, name = _find(module, path)
-        leaf = getattr(owner, name)
-        placed[path] = (array, dtype_of(str(leaf.dtype)), leaf.sharding)
-    return _put(module, placed)
+        leaf = _leaf(module, path)
+        arrays[path] = _array(array, dtype_of(str(leaf.dtype)), leaf.sharding)
+    return _put(module, arrays)
 
 
-def _find(module: Any, path: str) -> tuple[Any, str]:
-    """Returns the module that owns the parameter at `path`, and the parameter's name."""
-    *children, name = path.split(".")
-    for child in children:
-        module = module[int(child)] if child.isdigit() else getattr(module, child)
-    return module, name
+def _leaf(module: Any, path: str) -> Any:
+    """Returns the parameter at `path`."""
+    for name in path.split("."):
+        module = module[int(name)] if name.isdigit() else getattr(module, name)
+    return module
 
 
-def _put(module: Any, weights: Mapping[str, tuple[np.ndarray, Any, Any]]) -> Any:
-    """Returns `module` with the leaf at each path replaced by (array, dtype, device)."""
-    if not weights:
+def _put(module: Any, arrays: Mapping[str, Array]) -> Any:
+    """Returns a copy of `module` with these parameters."""
+    if not arrays:
         return module
-    values = []
-    for path, (array, dtype, device) in weights.items():
-        # By way of float32 on both backends: a float64 rounds to the same bfloat16.
-        array = np.asarray(array, dtype=np.float64 if dtype == jnp.float64 else np.float32)
-        values.append(jax.device_put(array.astype(dtype), device))
-    return eqx.tree_at(lambda m: [getattr(*_find(m, path)) for path in weights], module, values)
+    return eqx.tree_at(lambda m: [_leaf(m, path) for path in arrays], module, list(arrays.values()))
+
+
+def _array(array: np.ndarray, dtype: Any, device: Any) -> Array:
+    # By way of float32 on both backends: a float64 rounds to the same bfloat16.
+    array = np.asarray(array, dtype=np.float64 if dtype == jnp.float64 else np.float32)
+    return jax.device_put(array.astype(dtype), device)

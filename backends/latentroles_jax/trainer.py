@@ -18,7 +18,7 @@ from latentroles.train.snapshots import nested
 
 from . import model as models
 from . import optim
-from .layers import _find as find
+from .layers import _leaf as leaf
 from .model import Model
 from .precision import of_dtype
 
@@ -39,7 +39,6 @@ class Trainer:
         groups: Mapping[str, str] | None = None,
         seed: int = 0,
     ):
-        self.model, self.seed = model, seed
         table = routes(model.spec)
         reached = set().union(*(table[name].modules for name in model.plan.losses))
         order = [m for m in model.spec.modules if m in reached]
@@ -51,11 +50,14 @@ class Trainer:
         }
         self._context = of_dtype(model.dtype)
         with self._context():
+            # A copy: the step gives its arrays' memory away, and the caller's model must live on.
+            self.model = jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, model)
             self._states = {
                 name: optim.init(self._optimisers[name], take(model, paths))
                 for name, paths in self._paths.items()
             }
             self.state = model.initial_state()
+        self.seed = seed
         self._step = eqx.filter_jit(self._compiled, donate="all-except-first")
 
     def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
@@ -143,8 +145,7 @@ def take(model: Model, paths: list[str]) -> Params:
     found = {}
     for key in paths:
         name, path = key.split("/", 1)
-        owner, attribute = find(getattr(model, name), path)
-        found[key] = getattr(owner, attribute)
+        found[key] = leaf(getattr(model, name), path)
     return found
 
 
