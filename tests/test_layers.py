@@ -27,6 +27,7 @@ EXAMPLES = [
     (nn.Conv2d(2, 3, (2, 3), stride=(2, 3)), (2, 5, 6)),
     (nn.Conv2d(2, 3, 2, stride=2, bias=False), (2, 4, 4)),
     (nn.ConvTranspose2d(2, 3, (3, 2), stride=(2, 1), padding=(1, 0)), (2, 3, 4)),
+    (nn.ConvTranspose2d(2, 3, (2, 3), padding=(1, 0)), (2, 3, 4)),
     (nn.ConvTranspose2d(2, 3, (2, 3), stride=(2, 3)), (2, 3, 2)),
     (nn.ConvTranspose2d(2, 3, 2, stride=2, bias=False), (2, 3, 2)),
     (nn.LayerNorm(6), (6,)),

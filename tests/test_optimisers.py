@@ -309,6 +309,16 @@ def test_no_gradient_counts_as_zero(optimiser):
     assert_equal(none.numbers() | none.state(), zero.numbers() | zero.state())
 
 
+@each_optimiser
+@pytest.mark.parametrize("Run", RUNS)
+def test_a_group_may_be_empty(optimiser, Run):
+    """Its modules may have no parameters: a Rearrange, say."""
+    run = Run(optimiser, params={})
+    run.step({}, 0)
+    assert run.numbers() == {}
+    assert run.state() == {"count": 1}
+
+
 def test_a_torch_update_leaves_no_gradient_behind():
     run = TorchRun(sgd(0.1))
     run.step(draw(0), 0)

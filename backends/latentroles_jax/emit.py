@@ -25,7 +25,7 @@ class JaxDialect(Dialect):
             "frozen",
             "ops",
             "prepend",
-            "stop",
+            "stop_gradient",
         }
     )
 

@@ -307,7 +307,7 @@ def weights_of(layer: nn.Layer, module: eqx.Module) -> dict[str, np.ndarray]:
     """
     weights = {}
     for path in layer.parameters():
-        value = np.asarray(_leaf(module, path))
+        value = np.asarray(leaf(module, path))
         value = value.astype(np.float32) if value.dtype == jnp.bfloat16 else value
         weights[path] = value.copy()
     return weights
@@ -320,12 +320,12 @@ def with_weights(
     nn.check_weights(layer, weights)
     arrays = {}
     for path, array in weights.items():
-        leaf = _leaf(module, path)
+        leaf = leaf(module, path)
         arrays[path] = _array(array, dtype_of(str(leaf.dtype)), leaf.sharding)
     return _put(module, arrays)
 
 
-def _leaf(module: Any, path: str) -> Any:
+def leaf(module: Any, path: str) -> Any:
     """Returns the parameter at `path`."""
     for name in path.split("."):
         module = module[int(name)] if name.isdigit() else getattr(module, name)
@@ -336,7 +336,7 @@ def _put(module: Any, arrays: Mapping[str, Array]) -> Any:
     """Returns a copy of `module` with these parameters."""
     if not arrays:
         return module
-    return eqx.tree_at(lambda m: [_leaf(m, path) for path in arrays], module, list(arrays.values()))
+    return eqx.tree_at(lambda m: [leaf(m, path) for path in arrays], module, list(arrays.values()))
 
 
 def _array(array: np.ndarray, dtype: Any, device: Any) -> Array:

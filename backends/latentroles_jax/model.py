@@ -178,7 +178,7 @@ def build(
     """Makes the emitted class a model with the drawn weights; targets start as exact copies."""
     spec, device = plan.spec, device_of(device)
     for name in [*spec.modules, *spec.targets]:
-        if hasattr(Model, name) or name == "compiled":
+        if hasattr(cls, name) or name == "compiled":
             raise SpecError(
                 f"module {name!r} cannot be an attribute of a JAX model, which has one of that "
                 "name. Rename it."

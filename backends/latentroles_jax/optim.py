@@ -112,6 +112,8 @@ def clip(grads: Params, clip_norm: float) -> Params:
 
     Written as clip_norm / max(norm, clip_norm), which is 1 exactly below the bound, and safe at 0.
     """
+    if not grads:
+        return {}
     squares = [jnp.sum(jnp.square(_wide(grads[path]))) for path in sorted(grads)]
     norm = jnp.sqrt(sum(squares[1:], squares[0]))
     scale = clip_norm / jnp.maximum(norm, clip_norm)

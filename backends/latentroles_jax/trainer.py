@@ -18,7 +18,7 @@ from latentroles.train.snapshots import nested
 
 from . import model as models
 from . import optim
-from .layers import _leaf as leaf
+from .layers import leaf
 from .model import Model
 from .precision import of_dtype
 

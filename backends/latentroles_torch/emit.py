@@ -30,7 +30,9 @@ ANY_LEADING = (
 class TorchDialect(Dialect):
     """Source text for torch."""
 
-    reserved = frozenset({"torch", "losses", "Model", "Outputs", "each", "frozen", "prepend", "t"})
+    reserved = frozenset(
+        {"torch", "losses", "ops", "Model", "Outputs", "each", "frozen", "prepend"}
+    )
 
     def header(self, spec: Spec, class_name: str) -> list[str]:
         return [

@@ -147,7 +147,7 @@ def build(
     """Makes the emitted class a model with the drawn weights; targets start as exact copies."""
     spec, device = plan.spec, device_of(device)
     for name in [*spec.modules, *spec.targets]:
-        if hasattr(Model, name):
+        if hasattr(cls, name) or name in Model.__annotations__:
             raise SpecError(
                 f"module {name!r} cannot be an attribute of a torch module, which has one of that "
                 "name. Rename it."

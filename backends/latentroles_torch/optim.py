@@ -15,7 +15,7 @@ from torch.nn import Parameter
 from latentroles.train.optimisers import SGD, Adam, AdamW, Optimiser, check_state, learning_rate
 
 
-def _sgd(optimiser: SGD, params: list[Parameter]) -> torch.optim.Optimizer:
+def _sgd(optimiser: SGD, params: list[dict]) -> torch.optim.Optimizer:
     return torch.optim.SGD(
         params,
         lr=learning_rate(optimiser, 0),
@@ -27,7 +27,7 @@ def _sgd(optimiser: SGD, params: list[Parameter]) -> torch.optim.Optimizer:
     )
 
 
-def _adam(optimiser: Adam, params: list[Parameter]) -> torch.optim.Optimizer:
+def _adam(optimiser: Adam, params: list[dict]) -> torch.optim.Optimizer:
     return torch.optim.Adam(
         params,
         lr=learning_rate(optimiser, 0),
@@ -39,7 +39,7 @@ def _adam(optimiser: Adam, params: list[Parameter]) -> torch.optim.Optimizer:
     )
 
 
-def _adamw(optimiser: AdamW, params: list[Parameter]) -> torch.optim.Optimizer:
+def _adamw(optimiser: AdamW, params: list[dict]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         params,
         lr=learning_rate(optimiser, 0),
@@ -51,7 +51,7 @@ def _adamw(optimiser: AdamW, params: list[Parameter]) -> torch.optim.Optimizer:
     )
 
 
-BUILDERS: dict[type, Callable[[Any, list[Parameter]], torch.optim.Optimizer]] = {
+BUILDERS: dict[type, Callable[[Any, list[dict]], torch.optim.Optimizer]] = {
     SGD: _sgd,
     Adam: _adam,
     AdamW: _adamw,
@@ -71,7 +71,9 @@ class Group:
         self.optimiser = optimiser
         self.params = dict(params)
         self.count = 0
-        self._native = BUILDERS[type(optimiser)](optimiser, list(self.params.values()))
+        # As a list of one group: torch takes an empty group, but not an empty list.
+        native_group = {"params": list(self.params.values())}
+        self._native = BUILDERS[type(optimiser)](optimiser, [native_group])
         for p in self.params.values():
             # Not lazily at the first step, so that a state has the same arrays at every time.
             slots = {SLOTS[slot]: torch.zeros_like(p.detach()) for slot in optimiser.slots}
@@ -132,6 +134,8 @@ def clip(grads: Mapping[str, Tensor], clip_norm: float) -> dict[str, Tensor]:
 
     Written as clip_norm / max(norm, clip_norm), which is 1 exactly below the bound, and safe at 0.
     """
+    if not grads:
+        return {}
     squares = [torch.sum(torch.square(_wide(grads[path]))) for path in sorted(grads)]
     norm = torch.sqrt(sum(squares[1:], squares[0]))
     scale = clip_norm / torch.clamp(norm, min=clip_norm)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import plugins
 from ..errors import DataError, SpecError, nearest
 from ..spec.spec import Spec
+from .writer import column_variables
 
 
 def read_columns(spec: Spec, batch: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
@@ -94,5 +96,7 @@ def encoded_columns(model: Any, name: str) -> tuple[str, ...]:
         raise SpecError(
             f"no latent {name!r} in {model.spec.name!r}.{nearest(name, model.spec.latents)}"
         )
+    dialect = plugins.backend(model.backend).dialect
+    columns = {variable: name for name, variable in column_variables(model.spec, dialect).items()}
     method = getattr(type(model), f"encode_{name}")
-    return tuple(p for p in inspect.signature(method).parameters if p in model.spec.inputs)
+    return tuple(columns[p] for p in inspect.signature(method).parameters if p in columns)

@@ -1,7 +1,6 @@
 """From a Plan to source text: one class that reads top to bottom like a model written by hand."""
 
 from ..routes import routes
-from ..spec.spec import Spec
 from .build import Plan
 from .dialect import Dialect
 from .writer import Writer
@@ -9,7 +8,8 @@ from .writer import Writer
 
 def class_name(name: str) -> str:
     """The emitted class of a spec: `hzp` becomes Hzp, `seq-jepa` becomes SeqJepa."""
-    return "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
+    words = "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
+    return f"{words}Spec" if words in ("Model", "Outputs") else words
 
 
 def generate(plan: Plan, latents: dict[str, Plan], dialect: Dialect) -> str:
@@ -45,23 +45,25 @@ def columns(plan: Plan) -> list[str]:
 
 def _step(plan: Plan, dialect: Dialect) -> list[str]:
     names, table = columns(plan), routes(plan.spec)
-    writer = Writer(dialect, plan, [*_all_columns(plan.spec), *plan.losses])
+    writer = Writer(dialect, plan)
+    # A loss has a variable of its own name, unless the method needs that name for something else.
+    variables = {name: writer.free(name) for name in plan.losses}
     for name, ref in plan.losses.items():
         updated = ", ".join(m for m in plan.spec.modules if m in table[name].modules)
         writer.write(f"# {name} updates {updated or 'nothing'}")
         writer.ready(ref.node)
-        writer.assign(name, ref)
+        writer.assign(variables[name], ref)
         writer.write()
     for ref in plan.updates.values():
         writer.ready(ref.node)
     after = {name: str(writer.use(ref)) for name, ref in plan.updates.items()}
     latents = {name: str(writer.value(ref.node)) for name, ref in plan.latents.items()}
-    terms = [_weighted(plan, name) for name in plan.losses]
+    terms = [_weighted(plan, name, variable) for name, variable in variables.items()]
     writer.block("total = ", "(", [*terms[:1], *(f"+ {t}" for t in terms[1:])] or ["0.0"], ")", " ")
     writer.write("return Outputs(")
     with writer.indented():
         for field, items in (
-            ("losses", {n: n for n in plan.losses}),
+            ("losses", variables),
             ("total", None),
             ("latents", latents),
             ("state", after),
@@ -75,23 +77,20 @@ def _step(plan: Plan, dialect: Dialect) -> list[str]:
     return [*_prologue(writer, names or _measured(writer), read=True), *writer.lines]
 
 
-def _all_columns(spec: Spec) -> list[str]:
-    return [n for n, e in spec.inputs.items() if e.attrs[0] != "noise"]
-
-
 def _measured(writer: Writer) -> list[str]:
     """A column to take the sizes from, where they are needed and no column is read for itself."""
-    return _all_columns(writer.plan.spec)[:1] if writer.sizes else []
+    return list(writer.columns)[:1] if writer.sizes else []
 
 
 def _encode(latent: str, plan: Plan, dialect: Dialect) -> list[str]:
     names = columns(plan)
-    writer = Writer(dialect, plan, _all_columns(plan.spec))
+    writer = Writer(dialect, plan)
     ref = plan.roots[0]
     writer.ready(ref.node)
     writer.write(f"return {writer.use(ref)}")
     names = names or _measured(writer)
-    head = f"    def encode_{latent}({', '.join(['self', *names, 'noise=None', 'state=None'])}):"
+    parameters = ["self", *(writer.columns[n] for n in names), "noise=None", "state=None"]
+    head = f"    def encode_{latent}({', '.join(parameters)}):"
     return [head, *_prologue(writer, names, read=False), *writer.lines]
 
 
@@ -100,24 +99,25 @@ def _prologue(writer: Writer, names: list[str], *, read: bool) -> list[str]:
     plan, lines = writer.plan, []
     if read and names:
         asked = ", ".join(f'"{n}"' for n in names)
-        lines.append(f"{', '.join(names)} = self.read(batch, {asked})")
+        local = ", ".join(writer.columns[n] for n in names)
+        lines.append(f"{local} = self.read(batch, {asked})")
     for what in ("noise", "state"):
         if _leaves(plan, what):
             lines.append(f'{what} = self.given({what}, "{what}")')
     if writer.sizes and names:
         frames = [n for n in names if not plan.spec.inputs[n].type.time]
         column = (frames or names)[0]
-        missing = plan.spec.inputs[column].type.time or 0
+        missing, local = plan.spec.inputs[column].type.time or 0, writer.columns[column]
         if "B" in writer.sizes:
-            lines.append(f"B = {column}.shape[0]")
+            lines.append(f"B = {local}.shape[0]")
         if "T" in writer.sizes:
-            lines.append(f"T = {column}.shape[1]" + (f" + {missing}" if missing else ""))
+            lines.append(f"T = {local}.shape[1]" + (f" + {missing}" if missing else ""))
     lines += [f"{name} = {writer.dialect.frozen(m)}" for m, name in writer.frozen.items()]
     return ["        " + line for line in lines] + ([""] if read else [])
 
 
-def _weighted(plan: Plan, name: str) -> str:
+def _weighted(plan: Plan, name: str, variable: str) -> str:
     weight = plan.spec.losses[name].weight
     if not isinstance(weight, float):
-        return f'self.weight("{name}", step) * {name}'
-    return name if weight == 1.0 else f"{weight!r} * {name}"
+        return f'self.weight("{name}", step) * {variable}'
+    return variable if weight == 1.0 else f"{weight!r} * {variable}"

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from ..spec.spec import Spec
 from ..spec.types import Type
 from .build import Loop, Node, Plan, Ref, order
 from .dialect import LITERAL, Code, Dialect
@@ -15,28 +16,39 @@ WIDTH = 96
 INLINE = 44
 
 
+# What every method uses for itself.
+_RESERVED = frozenset({"self", "batch", "noise", "state", "step", "B", "T", "total", "range", "zip"})
+
+
+def column_variables(spec: Spec, dialect: Dialect) -> dict[str, str]:
+    """Column -> its variable: its own name, with `_` behind it where that stands for another thing.
+
+    The parameters of an emitted `encode_NAME` are such variables.
+    """
+    names = [n for n, e in spec.inputs.items() if e.attrs[0] != "noise"]
+    taken = {*dialect.reserved, *_RESERVED}
+    result = {}
+    for name in names:
+        variable = name
+        while variable in taken or (variable != name and variable in names):
+            variable += "_"
+        result[name] = variable
+    return result
+
+
 class Writer:
     """Writes the values of one method, each once, in the order in which they are needed."""
 
-    def __init__(self, dialect: Dialect, plan: Plan, taken: Iterable[str] = ()):
+    def __init__(self, dialect: Dialect, plan: Plan):
         self.dialect, self.plan = dialect, plan
+        self.columns = column_variables(plan.spec, dialect)
         self.lines: list[str] = []
         self.indent = 2
         self.frozen: dict[str, str] = {}
         self.sizes: set[str] = set()
         self._names: dict[Node, str] = {}
         self._code: dict[Node, Code] = {}
-        self._taken = {
-            *taken,
-            *dialect.reserved,
-            "self",
-            "batch",
-            "noise",
-            "state",
-            "step",
-            "B",
-            "T",
-        }
+        self._taken = {*self.columns.values(), *dialect.reserved, *_RESERVED}
         self._latents = {r.node: n for n, r in plan.latents.items()}
         self._uses: Counter[Node] = Counter()
         self._stops: Counter[Node] = Counter()
@@ -168,7 +180,7 @@ class Writer:
         d, spec = self.dialect, self.plan.spec
         if node.kind == "leaf":
             group, name = node.attrs[:2]
-            return Code(f'{group}["{name}"]' if group in ("noise", "state") else name)
+            return Code(f'{group}["{name}"]' if group in ("noise", "state") else self.columns[name])
         if node.kind == "constant":
             return d.constant(node.attrs[0], self._sizes(node.type, node.type.axes))
         if node.kind == "tap":

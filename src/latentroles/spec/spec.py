@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -235,8 +236,7 @@ class Spec:
         Raises:
             RouteError: `updates` names a module that the loss cannot reach.
         """
-        if not name.isidentifier():
-            raise SpecError(f"{user_line()}a loss's name is an identifier, got {name!r}.")
+        _identifier("loss", name)
         if name in self.losses:
             raise SpecError(f"{user_line()}loss {name!r} is declared twice; rename one of them.")
         value = as_expr(self, expr, f"loss {name!r}")
@@ -284,6 +284,7 @@ class Spec:
 
     def phase(self, name: str, *, losses: Sequence[str], steps: int | None = None) -> Phase:
         """A stage of training with the named losses only; phases run in order of declaration."""
+        _identifier("phase", name)
         if name in self.phases:
             raise SpecError(f"{user_line()}phase {name!r} is declared twice; rename one of them.")
         for loss in losses:
@@ -397,10 +398,7 @@ class Spec:
             raise SpecError(f"{user_line()}expected a {what} of spec {self.name!r}, got {thing!r}.")
 
     def _free(self, name: str) -> None:
-        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-            raise SpecError(
-                f"{user_line()}a name is an identifier without a leading underscore, got {name!r}."
-            )
+        _identifier("name", name)
         for what, held in (
             ("input", self.inputs),
             ("module", self.modules),
@@ -413,6 +411,17 @@ class Spec:
                 raise SpecError(
                     f"{user_line()}the name {name!r} is taken by a declared {what}; choose another."
                 )
+
+
+def _identifier(what: str, name: Any) -> None:
+    """Names become names in emitted source."""
+    fits = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
+    if not fits or name.startswith("_"):
+        described = "name" if what == "name" else f"{what}'s name"
+        raise SpecError(
+            f"{user_line()}a {described} is a Python identifier without a leading underscore and "
+            f"no keyword, got {name!r}."
+        )
 
 
 def _shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -50,7 +50,11 @@ class Program:
     spec: Spec = field(compare=False)
 
     def __repr__(self) -> str:
-        return f"# {len(self.text.splitlines())} lines\n{self.text}\n"
+        return f"\n# {len(self.text.splitlines())} lines\n{self.text}\n"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        # What hypothesis prints of a failing example.
+        printer.text(repr(self))
 
 
 def write(below: Callable[[int], int], *, calls: int = 8, losses: int = 4) -> Program:

@@ -33,9 +33,7 @@ OPTIMISERS = Registry(
             "its decay is 0.99 in one framework and 0.9 in the other, and eps stands inside the "
             "root in one and outside in the other."
         ),
-        "nadam": _DEFAULTS_DIFFER.format(
-            "its learning rate is 2e-3 or 1e-3, and only PyTorch decays the momentum."
-        ),
+        "nadam": _DEFAULTS_DIFFER.format("only PyTorch's has a schedule of its momentum."),
         "adagrad": _DEFAULTS_DIFFER.format(
             "its accumulator starts at 0 or at 0.1, and eps differs by a factor of 1000."
         ),

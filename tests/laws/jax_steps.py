@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from laws import Case, Gradients, Results
+from laws.case import Case, Gradients, Results
 from latentroles_jax import layers
 from latentroles_jax.model import Model
 

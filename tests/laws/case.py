@@ -1,8 +1,4 @@
-"""The laws, as functions that the property tests and the mutant tests both call.
-
-Each takes a case, asserts, and says what differs. A case is a Spec with arrays for it; `results`
-is what one compiled step gives on a backend: values, and the gradient of every loss by itself.
-"""
+"""A Spec with arrays for one step, and what the step gives on a backend."""
 
 from __future__ import annotations
 
@@ -32,8 +28,13 @@ class Case:
     step: int = 1
 
     @staticmethod
-    def of(spec: lr.Spec, seed: int = 0, phase: str | None = None, **sizes: int) -> Case:
-        return Case(spec, batch_for(spec, seed, **sizes), phase, seed)
+    def of(spec: lr.Spec, seed: int = 0, phase: str | None = None) -> Case:
+        return Case(spec, batch_for(spec, seed), phase, seed)
+
+    @staticmethod
+    def all_of(spec: lr.Spec, seed: int = 0) -> list[Case]:
+        """A case for each phase."""
+        return [Case.of(spec, seed, phase.name) for phase in spec.all_phases()]
 
     def state(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed + 1)
@@ -68,19 +69,23 @@ def compiled(
     return chosen.build(cls, planned, text, weights, case.seed, "float64", None)
 
 
+def steps(model: Any) -> Any:
+    """The module that takes steps on the model's backend."""
+    if model.backend == "torch":
+        from laws import torch_steps
+
+        return torch_steps
+    from laws import jax_steps
+
+    return jax_steps
+
+
 def results(model: Any, case: Case) -> Results:
     """One step of a model on a case."""
-    if model.backend == "torch":
-        from torch_steps import step
-    else:
-        from jax_steps import step
-    return step(model, case)
+    return steps(model).step(model, case)
 
 
 def reference(model: Any, case: Case) -> tuple[dict[str, float], dict[str, Gradients]]:
     """The masked per-loss reference: the value and the gradient of each loss by itself."""
-    if model.backend == "torch":
-        from torch_steps import inputs
-    else:
-        from jax_steps import inputs
-    return plugins.backend(model.backend).reference(model, *inputs(model, case), case.step)
+    given = steps(model).inputs(model, case)
+    return plugins.backend(model.backend).reference(model, *given, case.step)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from laws import Case, Gradients, Results
+from laws.case import Case, Gradients, Results
 
 
 def inputs(model: Any, case: Case) -> tuple[Any, Any, Any]:
