@@ -5,11 +5,16 @@ A property sets no `max_examples` of its own, so that the profile decides:
 """
 
 import os
+import sys
 from pathlib import Path
 
 # Before a framework is imported: it reads these once. Small models are slower on many threads,
 # and much slower where the tests' processes compete for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Compiling is nearly all that JAX does here: a third of it is optimising. Not where speed counts.
+if not any("bench" in argument for argument in sys.argv):
+    quickly = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    os.environ.setdefault("XLA_FLAGS", quickly)
 
 import pytest
 from hypothesis import HealthCheck, settings

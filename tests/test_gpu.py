@@ -1,8 +1,9 @@
 """What only a GPU shows: the same numbers there, and a trainer that stays on its device."""
 
-import latentroles as lr
 import numpy as np
 import pytest
+
+import latentroles as lr
 from latentroles import plugins
 from latentroles_specs.hzp import hzp
 

@@ -320,8 +320,8 @@ def with_weights(
     nn.check_weights(layer, weights)
     arrays = {}
     for path, array in weights.items():
-        leaf = leaf(module, path)
-        arrays[path] = _array(array, dtype_of(str(leaf.dtype)), leaf.sharding)
+        held = leaf(module, path)
+        arrays[path] = _array(array, dtype_of(str(held.dtype)), held.sharding)
     return _put(module, arrays)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from laws.case import Case, Gradients, Results, reference, results
 
 import latentroles as lr
 from latentroles.spec.schedules import value as schedule_value
+from laws.case import Case, Gradients, Results, reference, results
 
 VALUE, GRADIENT = 1e-10, 1e-8
 

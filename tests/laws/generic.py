@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from laws.case import Case, Gradients
-from laws.torch_steps import gradients, inputs
-from latentroles_torch.reference import Primitives
 
 from latentroles.spec.expr import Expr
 from latentroles.testing.reference import _Interpreter
+from latentroles_torch.reference import Primitives
+from laws.case import Case, Gradients
+from laws.torch_steps import gradients, inputs
 
 
 class _Generic(_Interpreter):

@@ -9,15 +9,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from laws.case import Case, Gradients, Results
+
 from latentroles_jax import layers
 from latentroles_jax.model import Model
+from latentroles_jax.precision import x64
+from latentroles_jax.reference import Primitives as Primitives
+from laws.case import Case, Gradients, Results
 
 
 def inputs(model: Model, case: Case) -> tuple[Any, Any, Any]:
     """The batch, the noise and the state of a case as arrays."""
-    state = {n: jnp.asarray(a) for n, a in case.state().items()}
-    return model.inputs(case.batch), model.noise(case.step, like=case.batch), state
+    with x64():
+        state = {n: jnp.asarray(a) for n, a in case.state().items()}
+        return model.inputs(case.batch), model.noise(case.step, like=case.batch), state
 
 
 def step(model: Model, case: Case) -> Results:
@@ -27,14 +31,15 @@ def step(model: Model, case: Case) -> Results:
     def run(arrays: Any, given: Any) -> Any:
         def losses(arrays: Any) -> Any:
             out = eqx.combine(arrays, rest)(*given, case.step)
-            return jnp.stack(list(out.losses.values())), out
+            return jnp.stack([out.losses[n] for n in model.plan.losses]), out
 
         values, pull, out = jax.vjp(losses, arrays, has_aux=True)
         return jax.vmap(pull)(jnp.eye(len(values)))[0], out
 
-    grads, out = run(arrays, inputs(model, case))
+    with x64():
+        grads, out = run(arrays, inputs(model, case))
     return Results(
-        {n: float(v) for n, v in out.losses.items()},
+        {n: float(out.losses[n]) for n in model.plan.losses},
         float(out.total),
         {n: np.asarray(v) for n, v in out.latents.items()},
         {n: np.asarray(v) for n, v in out.state.items()},
@@ -44,7 +49,8 @@ def step(model: Model, case: Case) -> Results:
 
 def gradients(model: Model, grads: Any, i: int) -> Gradients:
     """The gradient of loss i in every module and, which must be zero, in every target."""
-    chosen = jax.tree.map(lambda g: g[i], grads)
+    with x64():
+        chosen = jax.tree.map(lambda g: g[i], grads)
     return {
         name: layers.weights_of(model.spec._layer(name), getattr(chosen, name))
         for name in [*model.spec.modules, *model.spec.targets]

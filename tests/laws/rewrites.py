@@ -97,7 +97,7 @@ def routes_by_hand(data: Data, cut: Collection[Edge] = ()) -> dict[str, frozense
         kind, inputs, attrs = nodes[i]
         if kind == "stop" or (kind == "gate" and not gates[attrs[0]]):
             return
-        if (kind == "op" and attrs[0] == "one_hot") or (kind == "call" and attrs[0] == "box_weight"):
+        if kind in ("op", "call") and attrs[0] in ("one_hot", "box_weight"):
             return
         if kind == "tap":
             yield i, 1

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from latentroles_torch.reference import Primitives as Primitives
 from laws.case import Case, Gradients, Results
 
 

@@ -6,7 +6,7 @@ it. A loop that several readers need in different ways is still one loop with se
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,13 +91,16 @@ class Plan:
 
     def applications(self) -> dict[str, int]:
         """Module -> how often it is applied in the emitted source, loops counted once."""
-        count: Counter[str] = Counter()
-        for node in self.nodes():
-            inner = order([n for _, n in node.loop.carries] + node.loop.taps) if node.loop else []
-            for applied in (node, *inner):
-                if applied.kind == "apply" and applied.attrs[1] != "project":
-                    count[applied.attrs[0]] += 1
-        return dict(count)
+        return dict(Counter(node.attrs[0] for node in _applied(self.roots)))
+
+
+def _applied(roots: Iterable["Ref"]) -> Iterator[Node]:
+    """The nodes that apply a module, those in the bodies of loops among them."""
+    for node in order(roots):
+        inner = order([n for _, n in node.loop.carries] + node.loop.taps) if node.loop else []
+        for applied in (node, *(n for n in inner if n.inside)):
+            if applied.kind == "apply" and applied.attrs[1] != "project":
+                yield applied
 
 
 def order(roots: Iterable[Ref]) -> list[Node]:
@@ -144,7 +147,7 @@ def plan_phase(spec: Spec, phase: Phase, *, targets_flow: bool) -> Plan:
         node = resolver.found(terms.normalise(latent.expr).primal)
         if node in computed:
             latents[latent.name] = Ref(node)
-    return Plan(spec, phase, losses, updates, latents, _twins(roots), refs)
+    return Plan(spec, phase, losses, updates, latents, _twins(refs), refs)
 
 
 def plan_latent(spec: Spec, name: str) -> Plan:
@@ -168,14 +171,15 @@ def least_applications(spec: Spec, phase: Phase) -> dict[str, int]:
     return dict(count)
 
 
-def _twins(roots: list[Term]) -> dict[str, int]:
-    versions: dict[Term, set[Term]] = {}
-    for term in walk(roots):
-        if term.kind == "apply" and term.live and term.attrs[1] != "project":
-            versions.setdefault(term.primal, set()).add(term)
+def _twins(roots: list[Ref]) -> dict[str, int]:
+    """Module -> its applications beyond one per value. A loop with a twin has a body of its own."""
+    versions: Counter[Term] = Counter()
+    for node in _applied(roots):
+        if node.term is not None and (node.term.live or node.inside):
+            versions[node.term.primal] += 1
     extra: Counter[str] = Counter()
-    for primal, live in versions.items():
-        extra[primal.attrs[0]] += len(live) - 1
+    for primal, count in versions.items():
+        extra[primal.attrs[0]] += count - 1
     return {name: n for name, n in extra.items() if n}
 
 

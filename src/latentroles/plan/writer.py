@@ -17,7 +17,7 @@ INLINE = 44
 
 
 # What every method uses for itself.
-_RESERVED = frozenset({"self", "batch", "noise", "state", "step", "B", "T", "total", "range", "zip"})
+_RESERVED = frozenset("self batch noise state step B T total range zip".split())
 
 
 def column_variables(spec: Spec, dialect: Dialect) -> dict[str, str]:

@@ -323,12 +323,12 @@ def applied_cuts(a: Author) -> None:
 def pick(a: Author) -> None:
     x = a.long()
     step = a.type(x).step is not None and a.below(2)
-    a.let("{0}.k[%d]" % a.choose((0, -1)) if step else "{0}.t[%d]" % a.choose((0, -1, 1)), x)
+    a.let(a.choose(("{0}.k[0]", "{0}.k[-1]") if step else ("{0}.t[0]", "{0}.t[-1]", "{0}.t[1]")), x)
 
 
 def window(a: Author) -> None:
     x = a.sequence()
-    a.let("{0}.windows(%d)" % (1 + min(a.below(3), _spare(a.type(x)))), x)
+    a.let(f"{{0}}.windows({1 + min(a.below(3), _spare(a.type(x)))})", x)
 
 
 def prepend(a: Author) -> None:
