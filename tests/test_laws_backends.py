@@ -119,7 +119,7 @@ def test_latents_and_states_have_the_declared_values(program, seed):
     got = results(model, case)
     leaves = {n: a for arrays in given_ for n, a in arrays.items()}
     primitives = steps(model).Primitives(model)
-    for name, latent in program.spec.latents.items():
+    for name in program.spec.latents:
         want = evaluate(model.spec, model.spec.latents[name].expr, leaves, primitives).detach()
         encoded = model.encode(case.batch, name, given_[1], given_[2])
         same_values({name: encoded}, {name: want})

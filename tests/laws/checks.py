@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import latentroles as lr
+from latentroles.plan.build import Plan, least_applications
 from latentroles.spec.schedules import value as schedule_value
 from laws.case import Case, Gradients, Results, reference, results
 
@@ -36,6 +37,19 @@ def only_declared_routes(got: Results, spec: lr.Spec) -> None:
                 assert not any(a.any() for a in arrays.values()), (
                     f"the table shows no route from {loss} to {name}, but the gradient is {arrays}"
                 )
+
+
+def shares_what_it_computes(plan: Plan) -> None:
+    """S14: a value is computed once, but for the twins that different gradients force."""
+    least = least_applications(plan.spec, plan.phase)
+    for name, count in plan.applications().items():
+        assert count <= least[name] + plan.twins.get(name, 0), f"{name} is applied too often"
+    # What nobody differentiates is computed by what somebody does, or else once.
+    loops = [node.term for node in plan.nodes() if node.kind == "loop" and node.term is not None]
+    for primal in {loop.primal for loop in loops}:
+        versions = [loop for loop in loops if loop.primal is primal]
+        assert len(set(versions)) == len(versions)
+        assert len(versions) == 1 or primal not in versions
 
 
 def same_values(got: Mapping[str, Any], want: Mapping[str, Any], tolerance: float = VALUE) -> None:
