@@ -133,9 +133,12 @@ class Model(eqx.Module):
             array.astype(np.int32) if whole else array.astype(self.dtype), self.device
         )
 
-    def noise(self, step: int, like: Any = None) -> dict[str, Array]:
-        """The random inputs of a step, a function of (seed, step); `like` is a batch."""
-        drawn = draw_noise(self.spec, self.seed, step, like)
+    def noise(self, step: int, like: Any = None, *, seed: int | None = None) -> dict[str, Array]:
+        """The random inputs of a step, a function of the seed (by default the model's) and the step.
+
+        `like` is a batch, which gives the sizes; it is needed where a noise has a batch axis.
+        """
+        drawn = draw_noise(self.spec, self.seed if seed is None else seed, step, like)
         return {n: jax.device_put(a.astype(self.dtype), self.device) for n, a in drawn.items()}
 
     def initial_state(self) -> dict[str, Array]:

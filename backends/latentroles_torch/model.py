@@ -95,9 +95,12 @@ class Model(torch.nn.Module):
         tensor = torch.from_numpy(np.ascontiguousarray(as_numpy(self.spec, name, array)))
         return tensor.to(device=self.device, dtype=torch.int64 if whole else self.dtype)
 
-    def noise(self, step: int, like: Any = None) -> dict[str, Tensor]:
-        """The random inputs of a step, a function of (seed, step); `like` is a batch."""
-        drawn = draw_noise(self.spec, self.seed, step, like)
+    def noise(self, step: int, like: Any = None, *, seed: int | None = None) -> dict[str, Tensor]:
+        """The random inputs of a step, a function of the seed (by default the model's) and the step.
+
+        `like` is a batch, which gives the sizes; it is needed where a noise has a batch axis.
+        """
+        drawn = draw_noise(self.spec, self.seed if seed is None else seed, step, like)
         return {
             n: torch.from_numpy(np.asarray(a)).to(self.device, self.dtype) for n, a in drawn.items()
         }

@@ -30,8 +30,7 @@ class Trainer:
         groups: Mapping[str, str] | None = None,
         seed: int = 0,
     ):
-        self.model = model
-        model.seed = seed
+        self.model, self.seed = model, seed
         table = routes(model.spec)
         reached = set().union(*(table[name].modules for name in model.plan.losses))
         order = [m for m in model.spec.modules if m in reached]
@@ -51,7 +50,7 @@ class Trainer:
     def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
         """Takes one optimiser step; returns the losses by name and their weighted "total"."""
         model = self.model
-        out = model(model.inputs(batch), model.noise(step, batch), self.state, step)
+        out = model(model.inputs(batch), model.noise(step, batch, seed=self.seed), self.state, step)
         self._move(out.total, step)
         self._follow(step)
         self.state = {**self.state, **{n: v.detach() for n, v in out.state.items()}}

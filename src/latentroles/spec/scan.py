@@ -13,6 +13,7 @@ from ..errors import ShapeError, SpecError, user_line
 from .expr import Expr, align, as_expr, expand, spec_of
 from .ops import _prepend
 from .types import Type, join_leads
+from .walk import postorder
 
 Step = Callable[..., Any]
 
@@ -210,8 +211,13 @@ def _trace(
     sequences = [sorter.sequence(n) for n in nexts]
     if not has_outputs:
         return (sequences, inits), None, False
-    lifted = _map_outputs(outputs, lambda e: sorter.sequence(expand(as_expr(spec, e, what), entry)))
-    return (sequences, inits), lifted, True
+
+    def lift(output: Any) -> Expr:
+        value = as_expr(spec, output, what)
+        sorter.look(what, value)
+        return sorter.sequence(expand(value, entry))
+
+    return (sequences, inits), _map_outputs(outputs, lift), True
 
 
 def _var(spec: Any, trace: int, group: str, index: int, type: Type) -> Expr:
@@ -238,25 +244,40 @@ class _Sorter:
         self._inner: dict[Expr, bool] = {}
         self._sequences: dict[Expr, Expr] = {}
         self._loops: dict[int, _Loop] = {}
+        for n in nexts:
+            self.look("a loop", n)
         for group in _components([self.needs(n) for n in nexts]):
             # A carry that does not need itself is only a delay: it needs no loop.
             if len(group) > 1 or group[0] in self.needs(nexts[group[0]]):
                 self._loops.update(dict.fromkeys(group, _Loop(self, group)))
 
-    def needs(self, e: Expr) -> frozenset[int]:
-        """The carries that a body expression reads."""
-        if e not in self._needs:
+    def look(self, what: str, root: Expr) -> None:
+        """Notes which carries the expressions below `root` read, and which differ by step.
+
+        Raises:
+            SpecError: one of them has the loop's own axis as well.
+        """
+        for e in postorder(root, self._needs):
             if e in self.carry:
                 self._needs[e] = frozenset({self.carry.index(e)})
             else:
-                self._needs[e] = frozenset().union(*(self.needs(i) for i in e.inputs))
-        return self._needs[e]
+                self._needs[e] = frozenset().union(*(self._needs[i] for i in e.inputs))
+            inner = e in self.xs or e in self.carry or any(self._inner[i] for i in e.inputs)
+            self._inner[e] = inner
+            if inner and self.axis in e.axes:
+                raise SpecError(
+                    f"{user_line()}the step of {what} stands at one entry of the {self.axis} axis, "
+                    f"and combines it with all of them: {e!r}. Pass the sequence in xs, or take it "
+                    "together before the loop."
+                )
+
+    def needs(self, e: Expr) -> frozenset[int]:
+        """The carries that a body expression reads."""
+        return self._needs.get(e, frozenset())
 
     def inner(self, e: Expr) -> bool:
         """Whether the value of `e` differs from step to step."""
-        if e not in self._inner:
-            self._inner[e] = e in self.xs or e in self.carry or any(map(self.inner, e.inputs))
-        return self._inner[e]
+        return self._inner.get(e, False)
 
     def sequence(self, e: Expr) -> Expr:
         """The values of a body expression over all steps, outside the loop."""
@@ -285,15 +306,20 @@ class _Sorter:
                 "cut", (_prepend(self.spec, self.inits[i], after, self.axis),), cut
             )
         inputs = [self.sequence(i) if self.inner(i) else i for i in e.inputs]
-        if e.kind == "op" and len(inputs) > 1:
+        if e.kind == "expand":
+            return expand(inputs[0], e.type.with_axis(self.axis, self.extent))
+        if e.kind == "prepend":
+            first, rest = inputs
+            (along,) = e.attrs
+            one = join_leads("prepend", [first.type, rest.type.without(along)])
+            whole = one.with_axis(along, getattr(rest.type, along))
+            inputs = [expand(first, one), expand(rest, whole)]
+        elif e.kind == "op" and len(inputs) > 1:
             scalar = [i for i in inputs if i.kind == "constant" and i.shape == ()]
             inputs = inputs if scalar else list(align(e.attrs[0], inputs))
         elif len(inputs) > 1:
             inputs = list(align(e.kind, inputs))
-        attrs = (lead.with_shape(e.shape, e.type.dtype),) if e.kind == "expand" else e.attrs
-        if e.kind == "expand" and inputs[0].type.lead() == lead.lead():
-            return inputs[0]
-        return self.spec._node(e.kind, tuple(inputs), attrs)
+        return self.spec._node(e.kind, tuple(inputs), e.attrs)
 
 
 class _Loop:
