@@ -15,6 +15,8 @@ class JaxDialect(Dialect):
 
     reserved = frozenset(
         {
+            "carry",
+            "entry",
             "jax",
             "jnp",
             "eqx",
@@ -108,7 +110,7 @@ class JaxDialect(Dialect):
         return Code(f"ops.scale_gradient({operand}, {factor!r})")
 
     def loop(self, writer: Writer, body: LoopBody) -> None:
-        taps = [tap for tap in body.taps if tap]
+        taps = [tap for tap, _ in body.collected]
         step = writer.free(f"{body.carries[0].removesuffix('_t')}_step")
         carry = _tuple(body.carries)
         writer.write(f"def {step}({'carry' if len(body.carries) > 1 else carry}, {_entry(body)}):")
@@ -120,13 +122,13 @@ class JaxDialect(Dialect):
             values = body.write(writer)
             writer.write(f"return {carry}, {_tuple(values)}")
         writer.write()
-        position = body.position
-        xs = [f"jnp.moveaxis({s}, {position}, 0)" for s in body.sequences]
+        sequences = zip(body.sequences, body.positions, strict=True)
+        xs = [f"jnp.moveaxis({s}, {position}, 0)" for s, position in sequences]
         arguments = [step, _tuple(body.inits), _tuple(xs) if xs else "None"]
         if not xs:
             arguments.append(f"length={body.steps}")
         writer.write(f"_, {_tuple(taps)} = jax.lax.scan({', '.join(arguments)})")
-        for tap in taps:
+        for tap, position in body.collected:
             writer.write(f"{tap} = jnp.moveaxis({tap}, 0, {position})")
 
 

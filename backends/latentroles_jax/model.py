@@ -134,7 +134,7 @@ class Model(eqx.Module):
         )
 
     def noise(self, step: int, like: Any = None, *, seed: int | None = None) -> dict[str, Array]:
-        """The random inputs of a step, a function of the seed (by default the model's) and the step.
+        """The random inputs of a step, a function of (seed, step); by default the model's seed.
 
         `like` is a batch, which gives the sizes; it is needed where a noise has a batch axis.
         """

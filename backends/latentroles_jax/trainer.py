@@ -1,7 +1,5 @@
 """One optimiser step on JAX: losses, gradients, optimisers, then targets and states."""
 
-import copy
-import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -53,14 +51,13 @@ class Trainer:
         self._context = of_dtype(model.dtype)
         with self._context():
             # A copy: the step gives its arrays' memory away, and the caller's model must live on.
-            self.model = reseeded(
-                jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, model), seed
-            )
+            self.model = jax.tree.map(lambda x: x.copy() if eqx.is_array(x) else x, model)
             self._states = {
                 name: optim.init(self._optimisers[name], take(model, paths))
                 for name, paths in self._paths.items()
             }
             self.state = model.initial_state()
+        self.seed = seed
         self._step = eqx.filter_jit(self._compiled, donate="all-except-first")
 
     def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
@@ -123,13 +120,6 @@ class Trainer:
                 for name, optimiser in self._optimisers.items()
             }
             self.state = {n: jnp.asarray(a, self.model.dtype) for n, a in held["state"].items()}
-
-
-def reseeded(model: Model, seed: int) -> Model:
-    """The same model, drawing its noise from another seed."""
-    compiled = copy.copy(model.compiled)
-    compiled.seed = seed
-    return dataclasses.replace(model, compiled=compiled)
 
 
 def follow(model: Model, step: Any) -> Model:

@@ -108,12 +108,13 @@ class TorchDialect(Dialect):
         return Code(f"ops.scale_gradient({operand}, {factor!r})")
 
     def loop(self, writer: Writer, body: LoopBody) -> None:
-        taps = [tap for tap in body.taps if tap]
+        taps = [tap for tap, _ in body.collected]
         for name, init in zip(body.carries, body.inits, strict=True):
             writer.write(f"{name} = {init}")
         for tap in taps:
             writer.write(f"{tap} = []")
-        unbound = [f"{s.atom()}.unbind({body.position})" for s in body.sequences]
+        sequences = zip(body.sequences, body.positions, strict=True)
+        unbound = [f"{s.atom()}.unbind({position})" for s, position in sequences]
         if not unbound:
             writer.write(f"for _ in range({body.steps}):")
         elif len(unbound) == 1:
@@ -124,8 +125,8 @@ class TorchDialect(Dialect):
             values = body.write(writer)
             for tap, value in zip(taps, values, strict=True):
                 writer.write(f"{tap}.append({value})")
-        for tap in taps:
-            writer.write(f"{tap} = torch.stack({tap}, dim={body.position})")
+        for tap, position in body.collected:
+            writer.write(f"{tap} = torch.stack({tap}, dim={position})")
 
 
 def dims_of(over: str, type: Type) -> tuple[int, ...]:

@@ -96,7 +96,7 @@ class Model(torch.nn.Module):
         return tensor.to(device=self.device, dtype=torch.int64 if whole else self.dtype)
 
     def noise(self, step: int, like: Any = None, *, seed: int | None = None) -> dict[str, Tensor]:
-        """The random inputs of a step, a function of the seed (by default the model's) and the step.
+        """The random inputs of a step, a function of (seed, step); by default the model's seed.
 
         `like` is a batch, which gives the sizes; it is needed where a noise has a batch axis.
         """

@@ -17,7 +17,8 @@ class LoopBody:
         taps: the variables that hold the collected sequences; "" for one that nobody reads.
         carries, inits: the names of the carries and what they start from.
         xs, sequences: the names of one entry, and what it runs through.
-        position: the index of the loop's axis in the sequences.
+        positions: the index of the loop's axis in each of `sequences`.
+        collected: the taps that somebody reads, each with that index in what it collects.
         steps: the number of steps, in source text.
     """
 
@@ -39,7 +40,12 @@ class LoopBody:
             writer.bind(var, name)
         entry = loop.carries[0][0].type
         whole = entry.with_axis(loop.axis, loop.extent)
-        self.position = whole.position(loop.axis)
+        self.positions = [r.node.type.position(loop.axis) for r in sources]
+        self.collected = [
+            (tap, ref.node.type.with_axis(loop.axis, loop.extent).position(loop.axis))
+            for tap, ref in zip(taps, loop.taps, strict=True)
+            if tap
+        ]
         self.steps = writer.size(whole, loop.axis)
 
     def _collected(self) -> list[str]:

@@ -215,7 +215,9 @@ def _trace(
     def lift(output: Any) -> Expr:
         value = as_expr(spec, output, what)
         sorter.look(what, value)
-        return sorter.sequence(expand(value, entry))
+        value = expand(value, entry)
+        sorter.look(what, value)
+        return sorter.sequence(value)
 
     return (sequences, inits), _map_outputs(outputs, lift), True
 

@@ -209,7 +209,10 @@ class Author:
         atoms = c + u
         outer = [v for v in self.values if _stands_in(self.type(v), entry)]
         for i in range(self.below(3)):
-            lines.append(f"    n{i} = {self._inside(atoms, outer)}")
+            mean = self.rarely(3)
+            lines.append(
+                f"    n{i} = {self._mean(atoms, entry) if mean else self._inside(atoms, outer)}"
+            )
             atoms.append(f"n{i}")
         nexts = []
         for i in range(carries):
@@ -221,10 +224,20 @@ class Author:
             lines.append(f"    w{i} = {self._inside(atoms, outer, other)}")
             nexts.append(f"w{i}.stop()" if i == dead else self.variant(f"w{i}"))
             atoms.append(f"w{i}")
-        outputs = [self.variant(self.choose(atoms[::-1])) for _ in range(max(0, self.below(4) - 1))]
+        early = [atom for atom in atoms if atom[0] == "n"] or atoms
+        outputs = [
+            self.variant(self.choose(early if self.below(2) else atoms[::-1]))
+            for _ in range(self.below(3))
+        ]
         end = f"    return {in_form(nexts)}" + (f", ({', '.join(outputs)},)" if outputs else "")
         self.run("\n".join([f"def {name}({'c, u' if xs else 'c'}):", *lines, end]))
         return name, len(outputs)
+
+    def _mean(self, atoms: list[str], entry: Type) -> str:
+        """A value without one of the axes of a carry. Means have the axes of no carry any more."""
+        atom, axis = self.choose([a for a in atoms if a[0] != "n"]), self.choose(entry.axes)
+        shorter = ".t[1:]" if axis == "time" and entry.time != SHORTEST and self.below(2) else ""
+        return f'{atom}{shorter}.mean(over="{axis}")'
 
     def _inside(self, atoms: list[str], outer: list[str], first: str | None = None) -> str:
         def atom() -> str:
