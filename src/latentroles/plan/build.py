@@ -138,6 +138,8 @@ def plan_phase(spec: Spec, phase: Phase, *, targets_flow: bool) -> Plan:
     roots += [terms.normalise(e).primal for e in spec.updates.values()]
     roots = share_cuts(terms, roots)
     resolver = _Resolver(spec, roots, targets_flow)
+    for root in roots:
+        resolver.prepare(root)
     refs = [resolver.use(True, root) for root in roots]
     losses = dict(zip(names, refs, strict=False))
     updates = dict(zip(spec.updates, refs[len(names) :], strict=True))
@@ -154,7 +156,9 @@ def plan_latent(spec: Spec, name: str) -> Plan:
     """The plan of one latent alone, for encoding; nothing in it is stopped."""
     terms = Terms(spec)
     roots = share_cuts(terms, [terms.normalise(spec.latents[name].expr).primal])
-    ref = _Resolver(spec, roots, targets_flow=False).use(False, roots[0])
+    resolver = _Resolver(spec, roots, targets_flow=False)
+    resolver.prepare(roots[0])
+    ref = resolver.use(False, roots[0])
     return Plan(spec, Phase(name, ()), {}, {}, {name: ref}, {}, [ref])
 
 
@@ -231,13 +235,7 @@ class _Resolver:
         """The node that gives a dead term's value."""
         if self.outer is not None and not term.loops:
             return self.outer._serve(term)
-        if term in self._versions:
-            return self._node(self._versions[term])
-        if term.kind == "tap":
-            for scan in self.scans:
-                if scan.live and scan.primal is term.inputs[0]:
-                    return self._tap(scan, term.inputs[1], term)
-        return self._node(term)
+        return self._node(self._versions.get(term, term))
 
     def _node(self, term: Term) -> Node:
         if self.outer is not None and not term.loops:
@@ -248,7 +246,7 @@ class _Resolver:
 
     def _make(self, term: Term) -> Node:
         if term.kind == "tap":
-            return self._tap(term.inputs[0], term.inputs[1], term)
+            return self._body(self._scan_of(term)).tap(term.inputs[1], term)
         # A dead value with parameters below it is stopped where a live value reads it, and then
         # its operands need no stop. Any other dead value stops its operands: nothing is recorded.
         parametric = not term.live and self._has_parameters(term)
@@ -262,19 +260,58 @@ class _Resolver:
 
     def _has_parameters(self, dead: Term) -> bool:
         """Whether computing a dead term applies a module, other than through a live term."""
-        if dead not in self._parametric:
-            if dead.kind == "apply" and dead.attrs[0] in self._flowing:
-                self._parametric[dead] = True
-            else:
-                self._parametric[dead] = any(
-                    i not in self._versions and self._has_parameters(i) for i in dead.inputs
-                )
-        return self._parametric[dead]
+        known, stack = self._parametric, [dead]
+        while stack:
+            term = stack[-1]
+            below = [i for i in term.inputs if i not in self._versions]
+            waiting = [i for i in below if i not in known]
+            if waiting:
+                stack += waiting
+                continue
+            applies = term.kind == "apply" and term.attrs[0] in self._flowing
+            known[term] = applies or any(known[i] for i in below)
+            stack.pop()
+        return known[dead]
 
-    def _tap(self, scan: Term, body: Term, term: Term) -> Node:
+    def _scan_of(self, tap: Term) -> Term:
+        """The loop that a tap reads: for a dead one a live loop with its values, if there is one."""
+        scan = tap.inputs[0]
+        versions = (s for s in self.scans if s.live and s.primal is scan)
+        return scan if tap.live else next(versions, scan)
+
+    def _body(self, scan: Term) -> "_Body":
         if scan not in self._bodies:
             self._bodies[scan] = _Body(self, scan)
-        return self._bodies[scan].tap(body, term)
+        return self._bodies[scan]
+
+    def prepare(self, root: Term) -> None:
+        """Makes the nodes that a term needs, operands first, so that recursion stays shallow."""
+        stack, done = [(root, False)], set()
+        while stack:
+            term, ready = stack.pop()
+            term = term if term.live else self._versions.get(term, term)
+            elsewhere = bool(term.loops) != (self.outer is not None)
+            if elsewhere or term in self._nodes or term in done:
+                continue
+            if ready:
+                self._node(term)
+                done.add(term)
+            else:
+                stack.append((term, True))
+                stack.extend((i, False) for i in reversed(self._operands(term)))
+
+    def _operands(self, term: Term) -> list[Term]:
+        """What must be ready before a term: for a tap, all that its loop reads."""
+        if term.kind != "tap":
+            return list(term.inputs)
+        found: dict[Term, None] = {}
+        stack = [*self._scan_of(term).inputs, term.inputs[1]]
+        while stack:
+            inner = stack.pop()
+            if inner not in found:
+                found[inner] = None
+                stack += inner.inputs if inner.loops else ()
+        return [i for i in found if not i.loops]
 
 
 class _Body:
@@ -314,6 +351,8 @@ class _Body:
                 self.loop.carries.append((var, Ref(var)))
             else:
                 self.loop.xs.append(var)
+        for n in nexts:
+            self.resolver.prepare(n)
         self.loop.carries = [
             (var, self.resolver.use(not dead, n))
             for (var, _), n in zip(self.loop.carries, nexts, strict=True)
@@ -321,6 +360,7 @@ class _Body:
 
     def tap(self, body: Term, term: Term) -> Node:
         """The sequence of a body value; the same value is collected once."""
+        self.resolver.prepare(body)
         inner = self.resolver.use(False, body).node
         if inner not in self._taps:
             index = len(self.loop.taps)

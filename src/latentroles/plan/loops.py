@@ -63,6 +63,11 @@ class LoopBody:
         # What is collected is never stopped here, even where the carry is: a reader may need it.
         nexts = {ref.node for _, ref in self.loop.carries if not ref.stop}
         values: dict[Node, str] = {}
+        ends = {ref.node for ref in [*self.loop.taps, *(r for _, r in self.loop.carries)]}
+        for node in writer.body(self.loop):
+            # Operands first, so that recursion stays shallow.
+            if node not in ends:
+                writer.value(node)
         for tap, ref in zip(self.taps, self.loop.taps, strict=True):
             if tap and ref.node not in nexts:
                 values[ref.node] = self._keep(writer, ref, tap)

@@ -1,0 +1,162 @@
+"""What a wrong declaration is told: the user's line, the rule, what was received, the fix."""
+
+import re
+
+import numpy as np
+import pytest
+
+import latentroles as lr
+from latentroles import plugins
+
+
+def parts() -> tuple[lr.Spec, lr.Expr, lr.Expr]:
+    s = lr.Spec("wrong")
+    x = s.observation("x", (3,))
+    encoder = s.module("encoder", lr.nn.linear(3, 4))
+    return s, x, s.latent("z", encoder(x), role=lr.PLACE)
+
+
+def line_of(error: lr.LatentrolesError) -> str:
+    """The source line that the message starts with."""
+    found = re.match(r"test_errors\.py:(\d+): ", str(error))
+    assert found, f"the message does not start with the user's line: {error}"
+    with open(__file__) as file:
+        return file.read().splitlines()[int(found[1]) - 1]
+
+
+def test_a_shape_mismatch_points_at_the_line_and_names_both_sides():
+    _, x, z = parts()
+    with pytest.raises(lr.ShapeError) as caught:
+        lr.losses.mse(z, x)  # here
+    assert line_of(caught.value).endswith("# here")
+    assert "(batch, T, 4) float and (batch, T, 3) float" in str(caught.value)
+
+
+def test_unequal_time_says_how_to_cut():
+    _, _, z = parts()
+    with pytest.raises(lr.ShapeError, match=r"T - 1.*and.*T, 4.*\.t\[1:\]") as caught:
+        z.t[1:] - z  # here
+    assert line_of(caught.value).endswith("# here")
+
+
+def test_a_module_on_the_wrong_shape_names_both():
+    s, _, z = parts()
+    head = s.module("head", lr.nn.mlp(5, 2))
+    with pytest.raises(lr.ShapeError, match=r"\(5,\).*\(4,\).*module 'head'") as caught:
+        head(z)  # here
+    assert line_of(caught.value).endswith("# here")
+
+
+def test_updates_lists_what_the_loss_can_reach():
+    s, x, z = parts()
+    other = s.module("other", lr.nn.linear(4, 4))
+    decoder = s.module("decoder", lr.nn.linear(4, 3))
+    with pytest.raises(lr.RouteError, match="'other'.*can reach: decoder, encoder"):
+        s.loss("recon", lr.losses.mse(decoder(z), x), updates=[other])
+    assert not s.losses
+
+
+WRONG = {
+    "a loss that is no scalar": (lambda s, x, z: s.loss("l", z), "must be a float scalar"),
+    "a negative weight": (
+        lambda s, x, z: s.loss("l", lr.losses.mse(z, z), weight=-1.0),
+        r"positive, finite weight, got -1.0.*scale_gradient",
+    ),
+    "a name taken twice": (lambda s, x, z: s.module("z", lr.nn.linear(2, 2)), "declared latent"),
+    "a name that is none": (lambda s, x, z: s.module("a b", lr.nn.linear(2, 2)), "identifier"),
+    "a role that is none": (lambda s, x, z: s.latent("y", z, role="PLACE"), "a role such as"),
+    "an Expr as a condition": (lambda s, x, z: bool(z), "no truth value"),
+    "an Expr taken apart": (lambda s, x, z: tuple(z), "lr.split"),
+    "an array in a declaration": (lambda s, x, z: z + np.zeros(4), "Arrays are not part"),
+    "two specs": (lambda s, x, z: z + parts()[2], "different Specs"),
+    "a positive end of time": (lambda s, x, z: z.t[:3], "T is not known here"),
+    "a step axis that is not there": (lambda s, x, z: z.k[0], "step axis"),
+    "an EMA decay beyond 1": (
+        lambda s, x, z: s.target(s.modules["encoder"], decay=1.5),
+        r"lies in \[0, 1\], got 1.5",
+    ),
+    "a gate of nobody": (lambda s, x, z: z.through(lr.Spec("o").gate("g", open=True)), "a gate of"),
+    "an unknown phase loss": (lambda s, x, z: s.phase("p", losses=["zz"]), "no declared loss 'zz'"),
+    "a carry that changes": (
+        lambda s, x, z: lr.scan(lambda h, u: u, init=lr.zeros(2), xs=z),
+        "must keep the type of its carry",
+    ),
+    "a loop in a loop": (
+        lambda s, x, z: lr.scan(
+            lambda h, u: lr.rollout(lambda k: k, start=h, horizon=2), init=lr.zeros(4), xs=z
+        ),
+        "inside the step of a loop",
+    ),
+    "a loss in a loop": (
+        lambda s, x, z: lr.scan(lambda h, u: h + lr.losses.mse(h, u), init=lr.zeros(4), xs=z),
+        "outside",
+    ),
+    "an allowance without reason": (lambda s, x, z: s.allow("rule", because=" "), "a reason"),
+    "a state that changes shape": (
+        lambda s, x, z: s.update(s.state("c", (2,)), z.mean(over="time").mean(over="batch")),
+        "must be equal",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_declaration_is_told(case):
+    declare, message = WRONG[case]
+    with pytest.raises(lr.LatentrolesError, match=message) as caught:
+        declare(*parts())
+    assert "test_errors.py:" in str(caught.value)
+
+
+def test_a_latent_reads_no_label():
+    s, _, _ = parts()
+    y = s.label("y", (4,))
+    with pytest.raises(lr.SpecError, match="label 'y'.*observation"):
+        s.latent("w", s.modules["encoder"](s.inputs["x"]) + y, role=lr.PLACE)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_batch_without_a_column_names_it(backend):
+    s, x, z = parts()
+    s.loss("recon", lr.losses.mse(s.module("decoder", lr.nn.linear(4, 3))(z), x))
+    model = lr.compile(s, backend=backend)
+    with pytest.raises(lr.DataError, match="reads the column 'x'.*'xx'"):
+        model(model.inputs({}) | {"xx": np.zeros((2, 3, 3))})
+    with pytest.raises(lr.DataError, match=r"\(batch, T, 3\) float, got \(2, 3, 5\)"):
+        model(model.inputs({"x": np.zeros((2, 3, 5), np.float32)}))
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_module_named_like_the_framework_s_own_is_refused(backend):
+    s = lr.Spec("wrong")
+    x = s.observation("x", (3,))
+    s.loss("l", lr.losses.mse(s.module("encode", lr.nn.linear(3, 3))(x), x))
+    with pytest.raises(lr.SpecError, match="'encode'.*Rename"):
+        lr.compile(s, backend=backend)
+
+
+def test_noise_is_asked_for():
+    s, x, z = parts()
+    noisy = lr.dropout(z, 0.5, label="mask")
+    s.loss("recon", lr.losses.mse(s.module("decoder", lr.nn.linear(4, 3))(noisy), x))
+    model = lr.compile(s, backend="torch")
+    batch = {"x": np.zeros((2, 3, 3), np.float32)}
+    with pytest.raises(lr.SpecError, match="model.noise"):
+        model(model.inputs(batch))
+    with pytest.raises(lr.DataError, match="like=batch"):
+        model.noise(0)
+
+
+def test_an_unknown_plugin_offers_the_nearest():
+    with pytest.raises(lr.PluginError, match="Did you mean 'hzp'"):
+        plugins.spec("hpz")
+    with pytest.raises(lr.PluginError, match="Known: jax, torch"):
+        plugins.backend("mxnet")
+
+
+def test_damaged_json_is_a_spec_error():
+    s, _, _ = parts()
+    data = s.to_json()
+    with pytest.raises(lr.SpecError, match="format 1, got 7"):
+        lr.Spec.from_json({**data, "format": 7})
+    with pytest.raises(lr.SpecError, match="damaged"):
+        lr.Spec.from_json({k: v for k, v in data.items() if k != "nodes"})
