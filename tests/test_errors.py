@@ -51,7 +51,7 @@ def test_updates_lists_what_the_loss_can_reach():
     s, x, z = parts()
     other = s.module("other", lr.nn.linear(4, 4))
     decoder = s.module("decoder", lr.nn.linear(4, 3))
-    with pytest.raises(lr.RouteError, match="'other'.*can reach: decoder, encoder"):
+    with pytest.raises(lr.RouteError, match=r"'other'.*can reach: decoder, encoder"):
         s.loss("recon", lr.losses.mse(decoder(z), x), updates=[other])
     assert not s.losses
 
@@ -110,7 +110,7 @@ def test_a_wrong_declaration_is_told(case):
 def test_a_latent_reads_no_label():
     s, _, _ = parts()
     y = s.label("y", (4,))
-    with pytest.raises(lr.SpecError, match="label 'y'.*observation"):
+    with pytest.raises(lr.SpecError, match=r"label 'y'.*observation"):
         s.latent("w", s.modules["encoder"](s.inputs["x"]) + y, role=lr.PLACE)
 
 
@@ -119,7 +119,7 @@ def test_a_batch_without_a_column_names_it(backend):
     s, x, z = parts()
     s.loss("recon", lr.losses.mse(s.module("decoder", lr.nn.linear(4, 3))(z), x))
     model = lr.compile(s, backend=backend)
-    with pytest.raises(lr.DataError, match="reads the column 'x'.*'xx'"):
+    with pytest.raises(lr.DataError, match=r"reads the column 'x'.*'xx'"):
         model(model.inputs({}) | {"xx": np.zeros((2, 3, 3))})
     with pytest.raises(lr.DataError, match=r"\(batch, T, 3\) float, got \(2, 3, 5\)"):
         model(model.inputs({"x": np.zeros((2, 3, 5), np.float32)}))
@@ -130,7 +130,7 @@ def test_a_module_named_like_the_framework_s_own_is_refused(backend):
     s = lr.Spec("wrong")
     x = s.observation("x", (3,))
     s.loss("l", lr.losses.mse(s.module("encode", lr.nn.linear(3, 3))(x), x))
-    with pytest.raises(lr.SpecError, match="'encode'.*Rename"):
+    with pytest.raises(lr.SpecError, match=r"'encode'.*Rename"):
         lr.compile(s, backend=backend)
 
 
@@ -140,7 +140,7 @@ def test_noise_is_asked_for():
     s.loss("recon", lr.losses.mse(s.module("decoder", lr.nn.linear(4, 3))(noisy), x))
     model = lr.compile(s, backend="torch")
     batch = {"x": np.zeros((2, 3, 3), np.float32)}
-    with pytest.raises(lr.SpecError, match="model.noise"):
+    with pytest.raises(lr.SpecError, match=r"model.noise"):
         model(model.inputs(batch))
     with pytest.raises(lr.DataError, match="like=batch"):
         model.noise(0)

@@ -274,7 +274,7 @@ class _Resolver:
         return known[dead]
 
     def _scan_of(self, tap: Term) -> Term:
-        """The loop that a tap reads: for a dead one a live loop with its values, if there is one."""
+        """The loop that a tap reads: for a dead one a live loop of the same values, if any."""
         scan = tap.inputs[0]
         versions = (s for s in self.scans if s.live and s.primal is scan)
         return scan if tap.live else next(versions, scan)

@@ -161,7 +161,7 @@ def _scalar(a: Author, popular: list[str], images: bool) -> str:
         return f"lr.losses.cross_entropy({logits}, {classes})"
     if kind == 7:
         position, measured = a.fit(view(sequence), a.choose(("y", view(sequence))))
-        if a.type(position).time <= FRAMES - 3:
+        if (a.type(position).time or 0) <= FRAMES - 3:
             return f"lr.losses.kstep({position}, {measured}, 2)"
         return f"lr.losses.mse({position}, {measured})"
     if kind in (8, 9):
@@ -169,7 +169,7 @@ def _scalar(a: Author, popular: list[str], images: bool) -> str:
     if kind == 10:
         return f"lr.losses.geometry_rank({view(sequence)}, margin=4.0)"
     frames, x = a.fit(f"dec({view(sequence)})", "x")
-    if a.below(2) and a.type(x).time < 3:
+    if a.below(2) and (a.type(x).time or 0) < 3:
         frames, x = (f"({e}.t[1:] - {e}.t[:-1])" for e in (frames, x))
     return f"lr.losses.multi_box({frames}, {x}, kernels=(2, 2), strides=(1, 2))"
 
