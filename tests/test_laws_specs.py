@@ -288,3 +288,26 @@ def test_s17_a_target_is_reached_by_value_and_never_by_gradient(program, seed):
 def test_a_drawn_program_prints_as_code():
     program = Program('s = lr.Spec("a")', lr.Spec("a"))
     assert pretty(program).splitlines() == ["", "# 1 lines", 's = lr.Spec("a")']
+
+
+def test_a_loss_reaches_a_latent_inside_the_loop_that_carries_it():
+    s = lr.Spec("pose")
+    x = s.observation("x", (2,))
+    f = s.module("f", lr.nn.linear(4, 2))
+
+    def move(p, u):
+        d = f(lr.concat(p, u))
+        return p + d, (d, d.stop())
+
+    path, (d, stopped) = lr.scan(move, init=lr.zeros(2), xs=x)
+    s.latent("p", path, role=lr.POSE)
+    s.loss("size", lr.losses.scale(d))
+    s.loss("none", lr.losses.scale(stopped))
+    s.loss("later", lr.losses.mse(path.t[1], lr.zeros(2)))
+    table = lr.routes(s)
+    assert {name: table[name].latents for name in table} == {
+        "size": {"p"},
+        "none": set(),
+        "later": {"p"},
+    }
+    assert table["none"]["p"].status == "stopped"

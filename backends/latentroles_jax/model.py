@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -13,7 +14,13 @@ from jax import Array
 
 from latentroles.errors import CheckpointError, SpecError, nearest
 from latentroles.plan.build import Plan
-from latentroles.plan.inputs import as_numpy, draw_noise, encoded_columns, read_columns
+from latentroles.plan.inputs import (
+    as_numpy,
+    draw_noise,
+    encoded_columns,
+    read_columns,
+    require_frames,
+)
 from latentroles.spec.schedules import value as schedule_value
 from latentroles.spec.spec import Spec
 
@@ -98,8 +105,12 @@ class Model(eqx.Module):
         return self.compiled.device
 
     def read(self, batch: Any, *names: str) -> Any:
-        """The named columns of a batch, checked."""
-        columns = list(read_columns(self.spec, batch, names))
+        """The named columns of a batch, checked, as JAX arrays."""
+        columns = [
+            self._input(name, column)
+            for name, column in zip(names, read_columns(self.spec, batch, names), strict=True)
+        ]
+        require_frames(self.plan, names, columns)
         return columns if len(columns) > 1 else columns[0]
 
     def given(self, inputs: Any, what: str) -> Any:
@@ -180,12 +191,6 @@ def build(
 ) -> Model:
     """Makes the emitted class a model with the drawn weights; targets start as exact copies."""
     spec, device = plan.spec, device_of(device)
-    for name in [*spec.modules, *spec.targets]:
-        if hasattr(cls, name) or name == "compiled":
-            raise SpecError(
-                f"module {name!r} cannot be an attribute of a JAX model, which has one of that "
-                "name. Rename it."
-            )
     with of_dtype(dtype)():
         modules = {
             name: layers.build(module.layer, drawn[name], dtype, device)
@@ -193,6 +198,40 @@ def build(
         }
         modules |= {name: modules[target.of] for name, target in spec.targets.items()}
         return cls(compiled=Compiled(plan, source, seed, dtype_of(dtype), device), **modules)
+
+
+def reserved_names() -> frozenset[str]:
+    """What a module of a spec may not be called: the attributes of every JAX model."""
+    return frozenset({*dir(Model), "compiled"})
+
+
+def trainable(model: Model, reached: Collection[str]) -> Model:
+    """A filter of the model's form: True at the parameters of the reached modules."""
+    nothing = jax.tree.map(lambda _: False, model)
+    names = [name for name in model.spec.modules if name in reached]
+    return eqx.tree_at(
+        lambda m: [getattr(m, name) for name in names],
+        nothing,
+        [jax.tree.map(eqx.is_inexact_array, getattr(model, name)) for name in names],
+    )
+
+
+def update_targets(model: Model, step: Any) -> Model:
+    """The model with its targets moved towards their modules."""
+    for target in model.spec.targets.values():
+        decay = schedule_value(target.decay, step, xp=jnp)
+        online, copied = getattr(model, target.of), getattr(model, target.name)
+        arrays, rest = eqx.partition(copied, eqx.is_inexact_array)
+        moved = jax.tree.map(
+            partial(_average, decay), arrays, eqx.filter(online, eqx.is_inexact_array)
+        )
+        copied = eqx.combine(moved, rest)
+        model = eqx.tree_at(lambda m, n=target.name: getattr(m, n), model, copied)
+    return model
+
+
+def _average(decay: Any, q: Array, p: Array) -> Array:
+    return (decay * q + (1.0 - decay) * p).astype(q.dtype)
 
 
 def weights(model: Model) -> dict[str, dict[str, np.ndarray]]:

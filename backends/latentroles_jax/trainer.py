@@ -1,7 +1,6 @@
 """One optimiser step on JAX: losses, gradients, optimisers, then targets and states."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +10,6 @@ import numpy as np
 from jax import Array
 
 from latentroles.routes import routes
-from latentroles.spec.schedules import value as schedule_value
 from latentroles.train.groups import assign
 from latentroles.train.optimisers import learning_rate
 from latentroles.train.snapshots import nested
@@ -41,8 +39,7 @@ class Trainer:
     ):
         table = routes(model.spec)
         reached = set().union(*(table[name].modules for name in model.plan.losses))
-        order = [m for m in model.spec.modules if m in reached]
-        assigned = assign(order, optimisers, groups)
+        assigned = assign(model.spec.modules, reached, optimisers, groups)
         self._optimisers = {name: optimisers[name] for name in assigned}
         self._paths = {
             name: [f"{m}/{path}" for m in modules for path in model.spec._layer(m).parameters()]
@@ -91,7 +88,7 @@ class Trainer:
                 optimiser, grads[name], states[name], params[name], rates[name]
             )
             model = put(model, moved)
-        model = follow(model, step)
+        model = models.update_targets(model, step)
         # By name: JAX sorts the keys of a dict that passes through a transformation.
         values = jnp.stack([*(out.losses[n] for n in model.plan.losses), out.total])
         return values, eqx.filter(model, eqx.is_array), after, {**state, **out.state}
@@ -120,24 +117,6 @@ class Trainer:
                 for name, optimiser in self._optimisers.items()
             }
             self.state = {n: jnp.asarray(a, self.model.dtype) for n, a in held["state"].items()}
-
-
-def follow(model: Model, step: Any) -> Model:
-    """Moves the targets towards their modules, after the optimiser."""
-    for target in model.spec.targets.values():
-        decay = schedule_value(target.decay, step, xp=jnp)
-        online, copied = getattr(model, target.of), getattr(model, target.name)
-        arrays, rest = eqx.partition(copied, eqx.is_inexact_array)
-        moved = jax.tree.map(
-            partial(_average, decay), arrays, eqx.filter(online, eqx.is_inexact_array)
-        )
-        copied = eqx.combine(moved, rest)
-        model = eqx.tree_at(lambda m, n=target.name: getattr(m, n), model, copied)
-    return model
-
-
-def _average(decay: Any, q: Array, p: Array) -> Array:
-    return (decay * q + (1.0 - decay) * p).astype(q.dtype)
 
 
 def take(model: Model, paths: list[str]) -> Params:

@@ -19,6 +19,9 @@ class TorchBackend:
     weights = staticmethod(model.weights)
     load_weights = staticmethod(model.load_weights)
     gradients = staticmethod(model.gradients)
+    reserved_names = staticmethod(model.reserved_names)
+    trainable = staticmethod(model.trainable)
+    update_targets = staticmethod(model.update_targets)
     reference = staticmethod(reference.reference)
     layers = layers
     ops = ops

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,13 @@ from torch import Tensor
 
 from latentroles.errors import CheckpointError, SpecError, nearest
 from latentroles.plan.build import Plan
-from latentroles.plan.inputs import as_numpy, draw_noise, encoded_columns, read_columns
+from latentroles.plan.inputs import (
+    as_numpy,
+    draw_noise,
+    encoded_columns,
+    read_columns,
+    require_frames,
+)
 from latentroles.spec.schedules import value as schedule_value
 from latentroles.spec.spec import Spec
 
@@ -50,7 +56,12 @@ class Model(torch.nn.Module):
     plan: Plan
     source: str
     seed: int
-    dtype: torch.dtype
+    compiled_dtype: torch.dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the parameters, which `model.double()` changes."""
+        return next((p.dtype for p in self.parameters()), self.compiled_dtype)
 
     def full(self, shape: tuple[int, ...], value: float) -> Tensor:
         """An array filled with one number."""
@@ -62,8 +73,12 @@ class Model(torch.nn.Module):
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     def read(self, batch: Any, *names: str) -> Any:
-        """The named columns of a batch, checked."""
-        columns = list(read_columns(self.spec, batch, names))
+        """The named columns of a batch, checked, as tensors."""
+        columns = [
+            self._input(name, column)
+            for name, column in zip(names, read_columns(self.spec, batch, names), strict=True)
+        ]
+        require_frames(self.plan, names, columns)
         return columns if len(columns) > 1 else columns[0]
 
     def given(self, inputs: Any, what: str) -> Any:
@@ -149,20 +164,36 @@ def build(
 ) -> Model:
     """Makes the emitted class a model with the drawn weights; targets start as exact copies."""
     spec, device = plan.spec, device_of(device)
-    for name in [*spec.modules, *spec.targets]:
-        if hasattr(cls, name) or name in Model.__annotations__:
-            raise SpecError(
-                f"module {name!r} cannot be an attribute of a torch module, which has one of that "
-                "name. Rename it."
-            )
     model = cls()
     model.spec, model.plan, model.source, model.seed = spec, plan, source, seed
-    model.dtype = dtype_of(dtype)
+    model.compiled_dtype = dtype_of(dtype)
     for name, module in spec.modules.items():
         setattr(model, name, layers.build(module.layer, drawn[name], dtype, device))
     for name, target in spec.targets.items():
         copied = copy.deepcopy(getattr(model, target.of))
         setattr(model, name, copied.requires_grad_(False))
+    return model
+
+
+def reserved_names() -> frozenset[str]:
+    """What a module of a spec may not be called: the attributes of every torch model."""
+    return frozenset({*dir(Model()), *Model.__annotations__})
+
+
+def trainable(model: Model, reached: Collection[str]) -> list[torch.nn.Parameter]:
+    """The parameters of the reached modules."""
+    names = [name for name in model.spec.modules if name in reached]
+    return [p for name in names for p in getattr(model, name).parameters()]
+
+
+@torch.no_grad()
+def update_targets(model: Model, step: int) -> Model:
+    """Moves the targets towards their modules, in place."""
+    for target in model.spec.targets.values():
+        decay = schedule_value(target.decay, step)
+        online, copied = getattr(model, target.of), getattr(model, target.name)
+        for p, q in zip(online.parameters(), copied.parameters(), strict=True):
+            q.copy_(decay * q + (1.0 - decay) * p)
     return model
 
 

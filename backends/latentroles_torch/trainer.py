@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from latentroles.routes import routes
-from latentroles.spec.schedules import value as schedule_value
 from latentroles.train.groups import assign
 from latentroles.train.snapshots import nested
 
@@ -33,7 +32,6 @@ class Trainer:
         self.model, self.seed = model, seed
         table = routes(model.spec)
         reached = set().union(*(table[name].modules for name in model.plan.losses))
-        order = [m for m in model.spec.modules if m in reached]
         self._groups = {
             name: Group(
                 optimisers[name],
@@ -43,7 +41,7 @@ class Trainer:
                     for path, p in getattr(model, m).named_parameters()
                 },
             )
-            for name, modules in assign(order, optimisers, groups).items()
+            for name, modules in assign(model.spec.modules, reached, optimisers, groups).items()
         }
         self.state = model.initial_state()
 
@@ -52,7 +50,7 @@ class Trainer:
         model = self.model
         out = model(model.inputs(batch), model.noise(step, batch, seed=self.seed), self.state, step)
         self._move(out.total, step)
-        self._follow(step)
+        models.update_targets(model, step)
         self.state = {**self.state, **{n: v.detach() for n, v in out.state.items()}}
         names = [*out.losses, "total"]
         values = torch.stack([*(v.detach() for v in out.losses.values()), out.total.detach()])
@@ -66,15 +64,6 @@ class Trainer:
         grads = dict(zip(params, found, strict=True))
         for group in self._groups.values():
             group.update({key: grads[key] for key in group.params}, step)
-
-    @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        """Moves the targets towards their modules, after the optimiser."""
-        for target in self.model.spec.targets.values():
-            decay = schedule_value(target.decay, step)
-            online, copied = getattr(self.model, target.of), getattr(self.model, target.name)
-            for p, q in zip(online.parameters(), copied.parameters(), strict=True):
-                q.copy_(decay * q + (1.0 - decay) * p)
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Returns everything that `restore` needs."""

@@ -3,6 +3,8 @@
 from .compile import compile as compile
 from .compile import gradients as gradients
 from .compile import load_weights as load_weights
+from .compile import trainable as trainable
+from .compile import update_targets as update_targets
 from .compile import weights as weights
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
@@ -49,6 +51,7 @@ from .spec.schedules import warmup as warmup
 from .train import Interrupted as Interrupted
 from .train import Recipe as Recipe
 from .train import RunResult as RunResult
+from .train import load as load
 from .train import recipe as recipe
 from .train import train as train
 from .train.optimisers import adam as adam

@@ -2,14 +2,18 @@
 
 import builtins
 import linecache
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from . import plugins
+from .errors import SpecError
 from .plan.build import Plan, plan_latent, plan_phase
 from .plan.source import class_name, generate
+from .routes import routes
+from .spec import require_spec
 from .spec.nn import initial_weights
 from .spec.spec import Spec
 
@@ -42,7 +46,14 @@ def compile(
         PluginError: the backend is not registered or its framework is not installed.
         SpecError: a name of the spec cannot be used on the backend.
     """
+    require_spec("compile", spec)
     chosen = plugins.backend(backend)
+    for name in [*spec.modules, *spec.targets]:
+        if name in chosen.reserved_names() or name.startswith("encode_"):
+            raise SpecError(
+                f"module {name!r} cannot be an attribute of a {backend} model, which has one of "
+                "that name. Rename it."
+            )
     # From its own data, so that a later declaration on `spec` does not reach into the model.
     spec = Spec.from_json(spec.to_json())
     plan = plan_phase(spec, spec.phase_of(phase), targets_flow=chosen.targets_flow)
@@ -74,7 +85,7 @@ def draw_weights(spec: Spec, seed: int) -> Weights:
 
 def weights(model: Any) -> Weights:
     """The weights of a model as numpy arrays, {module or target: {path: array}}."""
-    return plugins.backend(model.backend).weights(model)
+    return _backend("weights", model).weights(model)
 
 
 def load_weights(model: Any, weights: Weights) -> Any:
@@ -82,7 +93,42 @@ def load_weights(model: Any, weights: Weights) -> Any:
 
     On torch the model is changed in place and returned; on JAX a new model is returned.
     """
-    return plugins.backend(model.backend).load_weights(model, weights)
+    if not isinstance(weights, Mapping):
+        raise SpecError(
+            "load_weights takes {module: {path: array}}, as lr.weights(model) gives, got "
+            f"{weights!r}. For the model of a run folder, use lr.load(folder)."
+        )
+    return _backend("load_weights", model).load_weights(model, weights)
+
+
+def update_targets(model: Any, step: int = 0) -> Any:
+    """The model with its EMA targets moved one step towards their modules.
+
+    For a training loop of your own: call it after the optimiser. `lr.train` does it by itself. On
+    torch the model is changed in place and returned; on JAX a new model is returned.
+
+    Args:
+        step: of the optimiser, for a decay that is a schedule.
+    """
+    return _backend("update_targets", model).update_targets(model, step)
+
+
+def trainable(model: Any) -> Any:
+    """What an optimiser of your own may move: the parameters that the phase's losses reach.
+
+    On torch a list of parameters, for `torch.optim`. On JAX a filter of the model's form, for
+    `eqx.partition(model, lr.trainable(model))`: targets and unreached modules are outside it, so
+    that weight decay does not move them.
+    """
+    table = routes(model.spec)
+    reached = set().union(*(table[name].modules for name in model.plan.losses))
+    return _backend("trainable", model).trainable(model, reached)
+
+
+def _backend(what: str, model: Any) -> Any:
+    if not isinstance(getattr(model, "backend", None), str):
+        raise SpecError(f"{what} takes a model that lr.compile made, got {type(model).__name__}.")
+    return plugins.backend(model.backend)
 
 
 def gradients(
@@ -93,4 +139,4 @@ def gradients(
     Args:
         batch: columns as numpy arrays, or as arrays of the model's framework.
     """
-    return plugins.backend(model.backend).gradients(model, batch, noise, state, step)
+    return _backend("gradients", model).gradients(model, batch, noise, state, step)

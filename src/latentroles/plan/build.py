@@ -8,6 +8,7 @@ it. A loop that several readers need in different ways is still one loop with se
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..spec.spec import Phase, Spec
@@ -84,6 +85,11 @@ class Plan:
     latents: dict[str, Ref]
     twins: dict[str, int]
     roots: list[Ref]
+
+    @cached_property
+    def frames(self) -> int:
+        """The smallest T: one more than the frames that any value leaves out."""
+        return 1 + max((n.type.time or 0 for n in self.nodes()), default=0)
 
     def nodes(self) -> list[Node]:
         """Every node, operands first; the bodies of loops are in their loops."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from .. import plugins
 from ..errors import DataError, SpecError, nearest
 from ..spec.spec import Spec
+from .build import Plan
 from .writer import column_variables
 
 
@@ -29,6 +30,26 @@ def read_columns(spec: Spec, batch: Any, names: tuple[str, ...]) -> tuple[Any, .
             )
         _check_shape(spec, name, batch[name])
     return tuple(batch[n] for n in names)
+
+
+def require_frames(plan: Plan, names: tuple[str, ...], columns: Sequence[Any]) -> None:
+    """Raises DataError unless the columns agree in batch and T, and T is enough for the losses."""
+    spec, seen = plan.spec, {}
+    for name, column in zip(names, columns, strict=True):
+        found = (column.shape[0], column.shape[1] + (spec.inputs[name].type.time or 0))
+        seen[name] = found
+        first = next(iter(seen))
+        if found != seen[first]:
+            raise DataError(
+                f"the columns of a batch agree in batch and T: {first!r} has {seen[first]}, "
+                f"{name!r} has {found}. T frames have T - 1 actions."
+            )
+    for name, (_, frames) in seen.items():
+        if frames < plan.frames:
+            raise DataError(
+                f"the losses of {spec.name!r} need at least {plan.frames} frames, {name!r} has "
+                f"{frames}. Take longer windows."
+            )
 
 
 def _check_shape(spec: Spec, name: str, array: Any) -> None:

@@ -1,5 +1,7 @@
 """From a Plan to source text: one class that reads top to bottom like a model written by hand."""
 
+import keyword
+
 from ..routes import routes
 from .build import Plan
 from .dialect import Dialect
@@ -9,7 +11,8 @@ from .writer import Writer
 def class_name(name: str) -> str:
     """The emitted class of a spec: `hzp` becomes Hzp, `seq-jepa` becomes SeqJepa."""
     words = "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
-    return f"{words}Spec" if words in ("Model", "Outputs") else words
+    taken = words in ("Model", "Outputs") or keyword.iskeyword(words)
+    return f"{words}Spec" if taken else words
 
 
 def generate(plan: Plan, latents: dict[str, Plan], dialect: Dialect) -> str:
@@ -56,10 +59,11 @@ def _step(plan: Plan, dialect: Dialect) -> list[str]:
         writer.write()
     for ref in plan.updates.values():
         writer.ready(ref.node)
-    after = {name: str(writer.use(ref)) for name, ref in plan.updates.items()}
-    latents = {name: str(writer.value(ref.node)) for name, ref in plan.latents.items()}
+    after = {name: str(writer.array(ref)) for name, ref in plan.updates.items()}
+    latents = {name: str(writer.array(ref)) for name, ref in plan.latents.items()}
+    zero = "self.full((), 0.0)"
     terms = [_weighted(plan, name, variable) for name, variable in variables.items()]
-    writer.block("total = ", "(", [*terms[:1], *(f"+ {t}" for t in terms[1:])] or ["0.0"], ")", " ")
+    writer.block("total = ", "(", [*terms[:1], *(f"+ {t}" for t in terms[1:])] or [zero], ")", " ")
     writer.write("return Outputs(")
     with writer.indented():
         for field, items in (
@@ -87,7 +91,7 @@ def _encode(latent: str, plan: Plan, dialect: Dialect) -> list[str]:
     writer = Writer(dialect, plan)
     ref = plan.roots[0]
     writer.ready(ref.node)
-    writer.write(f"return {writer.use(ref)}")
+    writer.write(f"return {writer.array(ref)}")
     names = names or _measured(writer)
     parameters = ["self", *(writer.columns[n] for n in names), "noise=None", "state=None"]
     head = f"    def encode_{latent}({', '.join(parameters)}):"

@@ -130,7 +130,7 @@ class Writer:
         if ref.node in self._code or ref.stop:
             self.write(f"{name} = {self.use(ref)}")
             return
-        self.write(f"{name} = {self._spell(ref.node)}")
+        self.write(f"{name} = {self._array(self._spell(ref.node))}")
         self.bind(ref.node, name)
 
     def size(self, type: Type, axis: str) -> str:
@@ -138,7 +138,14 @@ class Writer:
         if axis == "step":
             return str(type.step)
         self.sizes.add("B" if axis == "batch" else "T")
-        return "B" if axis == "batch" else (f"T - {type.time}" if type.time else "T")
+        return "B" if axis == "batch" else type.extent("time")
+
+    def array(self, ref: Ref) -> Code:
+        """The text of a use that must be an array, even where the value is a plain number."""
+        return self._array(self.use(ref))
+
+    def _array(self, code: Code) -> Code:
+        return Code(f"self.full((), {code})") if code.binding == LITERAL else code
 
     # Values --------------------------------------------------------------------------------
 
@@ -283,7 +290,9 @@ def _last_call(line: str) -> tuple[str, list[str], str] | None:
             arguments.insert(0, text[i + 1 : end].strip())
             end = i
         if depth == 0:
-            return (text[: i + 1], arguments, ")" + colon) if any(arguments) else None
+            # A comma behind its one entry would make a tuple of a parenthesis.
+            called = i > 0 and (text[i - 1].isalnum() or text[i - 1] in "_)]")
+            return (text[: i + 1], arguments, ")" + colon) if called and any(arguments) else None
     return None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..spec.expr import Expr
 from ..spec.spec import Spec
-from .graph import Graph, behind_first
+from .graph import Graph
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Reach:
         self._trainable = {n for n, m in spec.modules.items() if m.layer.parameters()}
         self._latents: dict[Expr, int] = {}
         for latent in spec.latents.values():
-            self._latents[latent.expr] = self._latents.get(latent.expr, 0) | self._bit[latent.name]
+            for e in (latent.expr, *_entries(spec, latent.expr)):
+                self._latents[e] = self._latents.get(e, 0) | self._bit[latent.name]
         self._bits: dict[Expr, Bits] = {}
         while self._sweep() and self.graph.loops:
             pass
@@ -89,12 +90,23 @@ class Reach:
                 else:
                     live |= self._bit[name]
         latent = self._latents.get(e, 0)
-        if e.kind == "cut" and behind_first(e):
-            latent |= self._latents.get(e.inputs[0], 0)
         return Bits(live | latent, frozen, value | latent)
 
 
 _NOTHING = Bits()
+
+
+def _entries(spec: Spec, latent: Expr) -> Iterator[Expr]:
+    """Where entries of a latent are read past it: behind its first one, and in its loop."""
+    rest = latent.inputs[1] if latent.kind == "prepend" else latent
+    if rest is not latent:
+        yield rest
+    if rest.kind == "tap":
+        scan, body = rest.inputs
+        trace, _, _, carries, _ = scan.attrs
+        for i, after in enumerate(scan.inputs[-carries:]):
+            if after is body:
+                yield spec._node("var", (), (trace, "carry", i, scan.inputs[i].type))
 
 
 def reached_unmasked(spec: Spec, loss: str) -> frozenset[str]:

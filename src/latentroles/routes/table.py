@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import SpecError, nearest
 from ..spec.describe import describe
-from ..spec.spec import Spec
+from ..spec.spec import Spec, require_spec
 from .reach import Reach
 
 STATUSES = ("live", "stopped", "frozen", "masked", "target", "unconnected")
@@ -166,4 +166,5 @@ class RouteTable:
 
 def routes(spec: Spec) -> RouteTable:
     """The routes of every loss of `spec`, at its present gates. Linear in the size of the spec."""
+    require_spec("routes", spec)
     return RouteTable(spec)

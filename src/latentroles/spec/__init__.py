@@ -13,4 +13,5 @@ from .declarations import Target as Target
 from .expr import Constant as Constant
 from .expr import Expr as Expr
 from .spec import Spec as Spec
+from .spec import require_spec as require_spec
 from .types import Type as Type

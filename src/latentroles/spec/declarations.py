@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SpecError, user_line
@@ -34,8 +36,18 @@ class Box:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise SpecError(f"{user_line()}Box needs low < high, got {self.low} and {self.high}.")
+        bounds = (self.low, self.high)
+        numbers = all(isinstance(b, Real) and isfinite(b) for b in bounds)
+        if not numbers or not self.low < self.high:
+            raise SpecError(
+                f"{user_line()}Box needs two finite numbers low < high, one pair for all entries, "
+                f"got {self.low!r} and {self.high!r}. Scale the entries of an action alike."
+            )
+        sizes = self.shape if isinstance(self.shape, Sequence) else (self.shape,)
+        # Equal boxes are equal data, however they were written.
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+        object.__setattr__(self, "shape", tuple(int(n) for n in sizes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +189,3 @@ class Allowance:
     loss: str | None
     latent: str | None
     because: str
-
-
-Draw = Callable[..., Any]

@@ -91,6 +91,15 @@ class Expr:
             "Choose with a keyword argument of the spec's function, or with a gate."
         )
 
+    # numpy leaves `array * expr` to us, where it is an error with a name.
+    __array_ufunc__ = None
+
+    def __getitem__(self, index: Any) -> Expr:
+        raise SpecError(
+            f"{user_line()}an Expr is sliced by the axis's name, time as `.t[1:]` and the steps of "
+            f"a rollout as `.k[0]`, and its event with `lr.split`; got `[{index!r}]` on {self!r}."
+        )
+
     # Time and step -------------------------------------------------------------------------
 
     @property
@@ -161,6 +170,14 @@ class Expr:
 
     def __neg__(self) -> Expr:
         return unary("neg", self)
+
+    def __abs__(self) -> Expr:
+        return unary("abs", self)
+
+    def __pow__(self, exponent: Any) -> Expr:
+        if exponent != 2:
+            raise SpecError(f"{user_line()}the only power is `** 2`, got `** {exponent!r}`.")
+        return unary("square", self)
 
     def one_hot(self) -> Expr:
         """One-hot codes of a discrete action or label: (...,) int -> (..., n) float."""

@@ -124,7 +124,12 @@ def constant(value: float, *shape: int) -> Constant:
 
 
 def concat(*operands: Any) -> Expr:
-    """Joins operands along the last event axis: (..., m) and (..., n) -> (..., m + n)."""
+    """Joins operands along the last event axis: (..., m) and (..., n) -> (..., m + n).
+
+    `concat(a, b)` and `concat([a, b])` are the same.
+    """
+    if len(operands) == 1 and isinstance(operands[0], list | tuple):
+        operands = tuple(operands[0])
     spec = spec_of("concat", operands)
     exprs = align("concat", [as_expr(spec, o, "concat") for o in operands])
     return spec._node("op", exprs, ("concat",))
@@ -202,6 +207,12 @@ def dropout(operand: Expr, rate: float, *, label: str) -> Expr:
     if rate == 0.0:
         return operand
     axes = tuple(a for a in operand.axes if a == "batch" or (a == "time" and not spec._tracing))
+    if axes == ("time",) or (operand.type.time or 0) < 0:
+        raise ShapeError(
+            f"{user_line()}dropout draws a mask for each entry of the batch, and of the frames 0 "
+            f"to T - 1 at most; got {operand.type}. Drop before the mean over the batch, and leave "
+            "out what was put in front of the sequence: `h.t[1:]`."
+        )
     mask = spec.noise(label, operand.shape, axes=axes, kind="bernoulli", rate=1.0 - rate)
     if operand.type.time and "time" in axes:
         mask = mask.t[: -operand.type.time]

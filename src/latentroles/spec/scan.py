@@ -1,19 +1,17 @@
 """Loops: `scan` over time and open-loop `rollout` over steps, reduced to bare recurrences.
 
-A step function is traced once. What it computes is then sorted: carries that do not need each
-other become loops of their own, work that reads no carry is lifted in front of its loop (it acts
-on whole sequences), work that only reads the carries is lifted behind it. What stays in the loop
-is what the next carry needs. Readers tap the loop, so two readers never split it.
+A step function is traced once, on Exprs that stand for one entry; `sorter` takes what it computed
+apart.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import ShapeError, SpecError, user_line
-from .expr import Expr, align, as_expr, expand, spec_of
+from .expr import Expr, as_expr, expand, spec_of
 from .ops import _prepend
+from .sorter import Sorter, var
 from .types import Type, join_leads
-from .walk import postorder
 
 Step = Callable[..., Any]
 
@@ -198,14 +196,14 @@ def _trace(
     entry = lead.without(axis)
     inits = [expand(i, entry) for i in inits]
     trace = spec._new_scan_id()
-    carry = [_var(spec, trace, "carry", i, e.type) for i, e in enumerate(inits)]
-    x_vars = [_var(spec, trace, "x", i, x.type.without(axis)) for i, x in enumerate(xs)]
+    carry = [var(spec, trace, "carry", i, e.type) for i, e in enumerate(inits)]
+    x_vars = [var(spec, trace, "x", i, x.type.without(axis)) for i, x in enumerate(xs)]
     spec._tracing = True
     try:
         nexts, outputs, has_outputs = _call(what, step, carry, x_vars, many, many_x)
     finally:
         spec._tracing = False
-    sorter = _Sorter(
+    sorter = Sorter(
         spec, axis, extent, entry, carry, inits, nexts, dict(zip(x_vars, xs, strict=True))
     )
     sequences = [sorter.sequence(n) for n in nexts]
@@ -220,200 +218,3 @@ def _trace(
         return sorter.sequence(value)
 
     return (sequences, inits), _map_outputs(outputs, lift), True
-
-
-def _var(spec: Any, trace: int, group: str, index: int, type: Type) -> Expr:
-    return spec._node("var", (), (trace, group, index, type))
-
-
-class _Sorter:
-    """Turns body expressions of a traced step into sequences over the loop's axis."""
-
-    def __init__(
-        self,
-        spec: Any,
-        axis: str,
-        extent: int,
-        entry: Type,
-        carry: list[Expr],
-        inits: list[Expr],
-        nexts: list[Expr],
-        xs: dict[Expr, Expr],
-    ):
-        self.spec, self.axis, self.extent, self.entry = spec, axis, extent, entry
-        self.carry, self.inits, self.nexts, self.xs = carry, inits, nexts, xs
-        self._needs: dict[Expr, frozenset[int]] = {}
-        self._inner: dict[Expr, bool] = {}
-        self._sequences: dict[Expr, Expr] = {}
-        self._loops: dict[int, _Loop] = {}
-        for n in nexts:
-            self.look("a loop", n)
-        for group in _components([self.needs(n) for n in nexts]):
-            # A carry that does not need itself is only a delay: it needs no loop.
-            if len(group) > 1 or group[0] in self.needs(nexts[group[0]]):
-                self._loops.update(dict.fromkeys(group, _Loop(self, group)))
-
-    def look(self, what: str, root: Expr) -> None:
-        """Notes which carries the expressions below `root` read, and which differ by step.
-
-        Raises:
-            SpecError: one of them has the loop's own axis as well.
-        """
-        for e in postorder(root, self._needs):
-            if e in self.carry:
-                self._needs[e] = frozenset({self.carry.index(e)})
-            else:
-                self._needs[e] = frozenset().union(*(self._needs[i] for i in e.inputs))
-            inner = e in self.xs or e in self.carry or any(self._inner[i] for i in e.inputs)
-            self._inner[e] = inner
-            if inner and self.axis in e.axes:
-                raise SpecError(
-                    f"{user_line()}the step of {what} stands at one entry of the {self.axis} axis, "
-                    f"and combines it with all of them: {e!r}. Pass the sequence in xs, or take it "
-                    "together before the loop."
-                )
-
-    def needs(self, e: Expr) -> frozenset[int]:
-        """The carries that a body expression reads."""
-        return self._needs.get(e, frozenset())
-
-    def inner(self, e: Expr) -> bool:
-        """Whether the value of `e` differs from step to step."""
-        return self._inner.get(e, False)
-
-    def sequence(self, e: Expr) -> Expr:
-        """The values of a body expression over all steps, outside the loop."""
-        if e not in self._sequences:
-            self._sequences[e] = self._sequence(e)
-        return self._sequences[e]
-
-    def _sequence(self, e: Expr) -> Expr:
-        lead = self.entry.with_axis(self.axis, self.extent)
-        if e in self.xs:
-            return self.xs[e]
-        if not self.inner(e):
-            return expand(e, lead)
-        for i in sorted(self.needs(e)):
-            loop = self._loops.get(i)
-            if loop is not None and loop.computes(e):
-                return loop.tap(e)
-        if e in self.carry:
-            i = self.carry.index(e)
-            loop = self._loops.get(i)
-            if loop is not None and self.nexts[i] in self.carry:
-                return loop.tap(e)  # carries that only swap places
-            after = self.sequence(self.nexts[i])
-            cut = (self.axis, 0, 1)
-            return self.spec._node(
-                "cut", (_prepend(self.spec, self.inits[i], after, self.axis),), cut
-            )
-        inputs = [self.sequence(i) if self.inner(i) else i for i in e.inputs]
-        if e.kind == "expand":
-            return expand(inputs[0], e.type.with_axis(self.axis, self.extent))
-        if e.kind == "prepend":
-            first, rest = inputs
-            (along,) = e.attrs
-            one = join_leads("prepend", [first.type, rest.type.without(along)])
-            whole = one.with_axis(along, getattr(rest.type, along))
-            inputs = [expand(first, one), expand(rest, whole)]
-        elif e.kind == "op" and len(inputs) > 1:
-            scalar = [i for i in inputs if i.kind == "constant" and i.shape == ()]
-            inputs = inputs if scalar else list(align(e.attrs[0], inputs))
-        elif len(inputs) > 1:
-            inputs = list(align(e.kind, inputs))
-        return self.spec._node(e.kind, tuple(inputs), e.attrs)
-
-
-class _Loop:
-    """One recurrence: the carries of `group`, which all need each other."""
-
-    def __init__(self, sorter: _Sorter, group: list[int]):
-        self.sorter, self.group = sorter, group
-        self.inside: set[Expr] = set()
-        for i in group:
-            self._collect(sorter.nexts[i])
-        # What the loop reads from outside: lifted work, and the carries of earlier loops.
-        lifted: dict[Expr, Expr] = {}
-        for e in sorted(self.inside, key=lambda e: e.id):
-            for operand in e.inputs:
-                if operand not in self.inside and sorter.inner(operand) and not self._own(operand):
-                    lifted.setdefault(operand, sorter.sequence(operand))
-        for i in group:
-            n = sorter.nexts[i]
-            if n not in self.inside and sorter.inner(n) and not self._own(n):
-                lifted.setdefault(n, sorter.sequence(n))
-        spec, axis = sorter.spec, sorter.axis
-        inits = tuple(sorter.inits[i] for i in group)
-        xs = tuple(lifted.values())
-        key = (axis, inits, xs, self._digest(lifted))
-        known = spec._scans.get(key)
-        trace = known if known is not None else spec._new_scan_id()
-        spec._scans[key] = trace
-        self.vars: dict[Expr, Expr] = {
-            sorter.carry[i]: _var(spec, trace, "carry", k, sorter.carry[i].type)
-            for k, i in enumerate(group)
-        }
-        self.vars |= {e: _var(spec, trace, "x", k, e.type) for k, e in enumerate(lifted)}
-        nexts = tuple(self.body(sorter.nexts[i]) for i in group)
-        attrs = (trace, axis, sorter.extent, len(group), len(xs))
-        self.scan = spec._node("scan", (*inits, *xs, *nexts), attrs)
-
-    def _own(self, e: Expr) -> bool:
-        return any(self.sorter.carry[i] is e for i in self.group)
-
-    def _collect(self, e: Expr) -> None:
-        if e in self.inside or self._own(e) or not self.sorter.needs(e) & set(self.group):
-            return
-        self.inside.add(e)
-        for operand in e.inputs:
-            self._collect(operand)
-
-    def _digest(self, lifted: dict[Expr, Expr]) -> Any:
-        """The body's structure with its variables numbered, so that equal loops are one."""
-        names: dict[Expr, Any] = {
-            self.sorter.carry[i]: ("carry", k) for k, i in enumerate(self.group)
-        }
-        names |= {e: ("x", k) for k, e in enumerate(lifted)}
-        memo: dict[Expr, Any] = {}
-
-        def digest(e: Expr) -> Any:
-            if e in names:
-                return names[e]
-            if e not in self.inside:
-                return e.id
-            if e not in memo:
-                memo[e] = (e.kind, e.attrs, tuple(digest(i) for i in e.inputs))
-            return memo[e]
-
-        return tuple(digest(self.sorter.nexts[i]) for i in self.group)
-
-    def computes(self, e: Expr) -> bool:
-        return e in self.inside
-
-    def body(self, e: Expr) -> Expr:
-        """A body expression in terms of this loop's own variables."""
-        if e in self.vars:
-            return self.vars[e]
-        if e not in self.inside:
-            return e
-        inputs = tuple(self.body(i) for i in e.inputs)
-        self.vars[e] = self.sorter.spec._node(e.kind, inputs, e.attrs)
-        return self.vars[e]
-
-    def tap(self, e: Expr) -> Expr:
-        return self.sorter.spec._node("tap", (self.scan, self.body(e)), ())
-
-
-def _components(needs: list[frozenset[int]]) -> list[list[int]]:
-    """Strongly connected groups of carries, those that others read first."""
-    reach = [set(n) for n in needs]
-    for k in range(len(needs)):
-        for i in range(len(needs)):
-            if k in reach[i]:
-                reach[i] |= reach[k]
-    groups: list[list[int]] = []
-    for i in range(len(needs)):
-        if any(i in g for g in groups):
-            continue
-        groups.append([j for j in range(len(needs)) if j == i or (j in reach[i] and i in reach[j])])
-    return sorted(groups, key=lambda g: len(set().union(*(reach[i] for i in g)) - set(g)))

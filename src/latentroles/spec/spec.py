@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from ..errors import ShapeError, SpecError, nearest, user_line
@@ -224,7 +225,7 @@ class Spec:
         expr: Expr,
         *,
         weight: Any = 1.0,
-        updates: Iterable[Module] | None = None,
+        updates: Iterable[Module] | Module | None = None,
     ) -> None:
         """Declares a loss. A weight of 0 declares nothing.
 
@@ -245,15 +246,20 @@ class Spec:
                 f"{user_line()}loss {name!r} must be a float scalar, got {value.type}. "
                 "Use a function of lr.losses, or take means."
             )
-        if isinstance(weight, int | float):
-            if weight == 0:
+        if value.kind == "constant":
+            raise SpecError(
+                f"{user_line()}loss {name!r} is the constant {value.attrs[0]}, which no parameter "
+                "changes. Use a function of lr.losses."
+            )
+        if isinstance(weight, Real):
+            weight = float(weight)
+            if weight == 0.0:
                 return
-            if not 0 < weight < float("inf"):
+            if not 0.0 < weight < float("inf"):
                 raise SpecError(
                     f"{user_line()}loss {name!r} needs a positive, finite weight, got {weight}. "
                     "To reverse a gradient, use `scale_gradient(-1)`."
                 )
-            weight = float(weight)
         elif not hasattr(weight, "to_json"):
             raise SpecError(
                 f"{user_line()}the weight of loss {name!r} is a number or a schedule such as "
@@ -261,9 +267,10 @@ class Spec:
             )
         mask = None
         if updates is not None:
-            for module in updates:
+            listed = [updates] if isinstance(updates, Module) else list(updates)
+            for module in listed:
                 self._own(module, "module")
-            mask = tuple(m.name for m in updates)
+            mask = tuple(m.name for m in listed)
         self.losses[name] = Loss(name, value, weight, mask)
         if mask is not None:
             self._require_reached(name, mask)
@@ -395,7 +402,10 @@ class Spec:
     def _own(self, thing: Any, what: str) -> None:
         held = {"module": self.modules, "gate": self.gates}[what]
         if held.get(getattr(thing, "name", None)) is not thing:  # type: ignore[call-overload]
-            raise SpecError(f"{user_line()}expected a {what} of spec {self.name!r}, got {thing!r}.")
+            raise SpecError(
+                f"{user_line()}expected a {what} of spec {self.name!r}, as s.{what}(...) returned "
+                f"it, got {thing!r}. Another Spec of the same name has {what}s of its own."
+            )
 
     def _free(self, name: str) -> None:
         _identifier("name", name)
@@ -425,7 +435,16 @@ def _identifier(what: str, name: Any) -> None:
 
 
 def _shape(shape: Sequence[int]) -> tuple[int, ...]:
-    result = tuple(shape) if isinstance(shape, Sequence) else (shape,)
-    if not all(isinstance(n, int) and n > 0 for n in result):
+    """A shape, or one size, as a tuple of Python integers."""
+    sizes = shape if isinstance(shape, Sequence) else (shape,)
+    if not all(isinstance(n, Integral) and n > 0 for n in sizes):
         raise ShapeError(f"{user_line()}a shape holds positive integers, got {shape!r}.")
-    return result
+    return tuple(int(n) for n in sizes)
+
+
+def require_spec(what: str, spec: Any) -> None:
+    """Raises SpecError for anything but a Spec, and says what to do about a function."""
+    if not isinstance(spec, Spec):
+        got = getattr(spec, "__name__", type(spec).__name__)
+        call = f" Call it: {got}()." if callable(spec) else ""
+        raise SpecError(f"{user_line()}{what} takes a Spec, got {got}.{call}")

@@ -36,7 +36,8 @@ class Type:
         if axis == "batch":
             return "batch"
         if axis == "time":
-            return f"T - {self.time}" if self.time else "T"
+            away = self.time or 0
+            return f"T {'-' if away > 0 else '+'} {abs(away)}" if away else "T"
         return str(self.step)
 
     def position(self, axis: str) -> int:

@@ -1,5 +1,6 @@
 """Training: the loop, the run folder, and what both need."""
 
+from .load import load as load
 from .recipe import Recipe as Recipe
 from .recipe import recipe as recipe
 from .run import Run as Run

@@ -52,6 +52,15 @@ class Batches:
                 f"object with batch(step) -> dict of arrays; got {type(data).__name__}."
             )
         self._data: Data = data
+        own = {} if isinstance(data, Windows) else dict(columns or {})
+        for name in own:
+            if name not in self._inputs:
+                raise DataError(
+                    f"columns= names an input {name!r} that {spec.name} does not have."
+                    f"{nearest(name, self._inputs)}"
+                )
+        # Windows rename their columns themselves.
+        self._columns = {name: own.get(name, name) for name in self._inputs}
 
     def batch(self, step: int) -> Batch:
         """Returns the batch of a step, counted over all phases."""
@@ -61,12 +70,13 @@ class Batches:
         arrays = {}
         extents: dict[str, tuple[int, str]] = {}
         for name, expr in self._inputs.items():
-            if name not in batch:
+            column = self._columns[name]
+            if column not in batch:
                 raise DataError(
-                    f"{self._spec.name} reads the column {name!r}, which the batches do not have."
-                    f"{nearest(name, batch)} Name it: columns={{{name!r}: ...}}."
+                    f"{self._spec.name} reads the column {column!r}, which the batches do not have."
+                    f"{nearest(column, batch)} Name it: columns={{{name!r}: ...}}."
                 )
-            arrays[name] = np.asarray(batch[name])
+            arrays[name] = np.asarray(batch[column])
             self._refuse_unfit(name, expr, arrays[name], extents)
         return arrays
 
