@@ -91,6 +91,14 @@ WRONG = {
         lambda s, x, z: lr.scan(lambda h, u: h + lr.losses.mse(h, u), init=lr.zeros(4), xs=z),
         "outside",
     ),
+    "a constant as a loss": (lambda s, x, z: s.loss("l", 3.0), "the constant 3.0"),
+    "an index on an Expr": (lambda s, x, z: z[0], r"\.t\[1:\]"),
+    "an array times an Expr": (lambda s, x, z: np.ones(4) * z, "Arrays are not part"),
+    "another power": (lambda s, x, z: z**3, "the only power"),
+    "a box of arrays": (
+        lambda s, x, z: lr.Box(np.zeros(2), np.ones(2), (2,)),
+        "two finite numbers",
+    ),
     "an allowance without reason": (lambda s, x, z: s.allow("rule", because=" "), "a reason"),
     "a state that changes shape": (
         lambda s, x, z: s.update(s.state("c", (2,)), z.mean(over="time").mean(over="batch")),

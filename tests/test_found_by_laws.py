@@ -146,8 +146,9 @@ def test_it_is_compiled_as_declared(name):
             assert model.encode(case.batch, latent, noise, state) is not None
 
 
-def test_a_model_without_losses_has_a_total():
-    s = lr.Spec("none")
+@pytest.mark.parametrize("name", ["none", "true", "model", "outputs", "a-b_1"])
+def test_a_model_without_losses_has_a_total(name):
+    s = lr.Spec(name)
     s.latent("z", s.module("f", lr.nn.linear(2, 2))(s.observation("x", (2,))), role=lr.PLACE)
     case = Case.of(s)
     got = results(compiled(case), case)
@@ -228,7 +229,7 @@ def test_no_name_is_in_the_way(what, backend):
                 model.encode(columns, latent, model.noise(0, columns))
 
 
-@pytest.mark.parametrize("name", ["lambda", "class", "a b", "_x", "", 3])
+@pytest.mark.parametrize("name", ["lambda", "class", "a b", "_x", "", 3, "\ufb01t"])
 def test_a_name_that_no_source_can_have_is_refused(name):
     s = lr.Spec("names")
     x = s.observation("x", (2,))

@@ -111,3 +111,91 @@ def test_a_run_that_was_cut_short_goes_on_bitwise(backend, runs, tmp_path):
     assert whole.keys() == cut.keys()
     for name, array in whole.items():
         assert np.array_equal(array, cut[name]), name
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_is_loaded_again_on_either_backend(backend, runs):
+    held = load(runs["torch"]).arrays
+    for name, arrays in lr.weights(lr.load(runs["torch"], backend=backend)).items():
+        for path, array in arrays.items():
+            assert np.array_equal(array, held[f"weights/{name}/{path}"]), (name, path)
+
+
+def test_a_loop_of_one_s_own_moves_what_the_trainer_moves():
+    """Plain torch.optim with `trainable` and `update_targets`, beside the trainer, bitwise."""
+    import torch
+
+    from latentroles import plugins
+
+    model = lr.compile(spec(), backend="torch", phase="first", dtype="float64")
+    trained = lr.compile(spec(), backend="torch", phase="first", dtype="float64")
+    trainer = plugins.backend("torch").trainer(trained, {"default": lr.adamw(0.01)})
+    optimiser = torch.optim.AdamW(lr.trainable(model), lr=0.01, weight_decay=0.01)
+    state = model.initial_state()
+    for step in range(3):
+        batch = Draws().batch(step)
+        optimiser.zero_grad()
+        out = model(batch, model.noise(step, like=batch), state, step)
+        out.total.backward()
+        optimiser.step()
+        lr.update_targets(model, step)
+        state = {name: value.detach() for name, value in out.state.items()}
+        trainer.step(batch, step)
+    ours, theirs = lr.weights(model), lr.weights(trainer.model)
+    for name, arrays in theirs.items():
+        for path, array in arrays.items():
+            assert np.array_equal(ours[name][path], array), (name, path)
+
+
+def test_on_jax_the_filter_keeps_targets_and_unreached_modules_from_an_optimiser():
+    import equinox as eqx
+    import jax
+
+    model = lr.compile(spec(), backend="jax", phase="first")
+    moved, _ = eqx.partition(model, lr.trainable(model))
+    held = {name: bool(jax.tree.leaves(getattr(moved, name))) for name in lr.weights(model)}
+    assert held == {"encoder": True, "predictor": True, "decoder": False, "encoder_target": False}
+    ahead = lr.load_weights(model, {"encoder": {"weight": np.ones((4, 3)), "bias": np.ones(4)}})
+    after, before = (lr.weights(m)["encoder_target"] for m in (lr.update_targets(ahead, 0), model))
+    # The decay at step 0 is 0.5.
+    np.testing.assert_allclose(after["bias"], 0.5 * before["bias"] + 0.5, rtol=1e-6)
+
+
+def test_columns_are_renamed_and_checked_for_any_data(tmp_path):
+    class Named(Draws):
+        def batch(self, step):
+            held = super().batch(step)
+            return {"frames": held["x"], "act": held["a"]}
+
+    options = {"backend": "torch", "display": False, "dtype": "float64"}
+    optimisers = {"default": lr.sgd(0.1)}
+    columns = {"x": "frames", "a": "act"}
+    result = lr.train(
+        spec(), Named(), out=tmp_path / "a", columns=columns, optimisers=optimisers, **options
+    )
+    assert result.steps == 7
+    for wrong, message in (({"xx": "frames"}, "'xx'"), ({"x": "frame"}, "'frame'.*'frames'")):
+        with pytest.raises(lr.DataError, match=message):
+            lr.train(spec(), Named(), out=tmp_path / "b", columns=wrong, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": {"encodr": "default"}}, "'encodr'.*'encoder'"),
+        ({"groups": {"encoder": "slow"}}, "'slow', which is not among"),
+        ({"optimisers": {"default": lr.sgd(0.1), "slow": lr.sgd(0.01)}}, "'slow' moves no module"),
+    ],
+)
+def test_optimisers_and_their_modules_are_checked(options, message, tmp_path):
+    with pytest.raises(lr.SpecError, match=message):
+        lr.train(spec(), Draws(), backend="torch", out=tmp_path / "r", display=False, **options)
+
+
+def test_a_phase_that_updates_nothing_is_not_trained(tmp_path):
+    s = lr.Spec("idle")
+    x = s.observation("x", (3,))
+    z = s.latent("z", s.module("encoder", lr.nn.linear(3, 3))(x), role=lr.PLACE)
+    s.loss("l", lr.losses.mse(z.stop(), x))
+    with pytest.raises(lr.SpecError, match="nothing to train"):
+        lr.train(s, Draws(), backend="torch", out=tmp_path / "r", display=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -38,7 +39,7 @@ class Spec:
     """
 
     def __init__(self, name: str):
-        if not name or not all(c.isalnum() or c in "_-" for c in name) or not name[0].isalpha():
+        if not isinstance(name, str) or not name[:1].isalpha() or not _fits(name.replace("-", "_")):
             raise SpecError(
                 f"{user_line()}a spec's name starts with a letter and holds letters, digits, - and "
                 f"_, got {name!r}."
@@ -423,10 +424,16 @@ class Spec:
                 )
 
 
+def _fits(name: Any) -> bool:
+    """Whether a name can stand in source; Python reads it in NFKC, and finds no other form."""
+    if not isinstance(name, str) or not name.isidentifier():
+        return False
+    return unicodedata.normalize("NFKC", name) == name
+
+
 def _identifier(what: str, name: Any) -> None:
     """Names become names in emitted source."""
-    fits = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
-    if not fits or name.startswith("_"):
+    if not _fits(name) or keyword.iskeyword(name) or name.startswith("_"):
         described = "name" if what == "name" else f"{what}'s name"
         raise SpecError(
             f"{user_line()}a {described} is a Python identifier without a leading underscore and "
