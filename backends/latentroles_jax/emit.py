@@ -33,7 +33,10 @@ class JaxDialect(Dialect):
 
     def header(self, spec: Spec, class_name: str) -> list[str]:
         return [
-            f'"""{spec.name} on JAX, emitted by latentroles from spec {spec.hash}."""',
+            f'"""{spec.name} on JAX, emitted by latentroles from spec {spec.hash}.',
+            "",
+            "The class has no modules by itself: lr.compile(spec, backend=...) builds it.",
+            '"""',
             "",
             "import equinox as eqx",
             "import jax",
@@ -113,6 +116,7 @@ class JaxDialect(Dialect):
         taps = [tap for tap, _ in body.collected]
         step = writer.free(f"{body.carries[0].removesuffix('_t')}_step")
         carry = _tuple(body.carries)
+        writer.write()
         writer.write(f"def {step}({'carry' if len(body.carries) > 1 else carry}, {_entry(body)}):")
         with writer.indented():
             if len(body.carries) > 1:

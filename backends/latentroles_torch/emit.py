@@ -36,7 +36,10 @@ class TorchDialect(Dialect):
 
     def header(self, spec: Spec, class_name: str) -> list[str]:
         return [
-            f'"""{spec.name} on torch, emitted by latentroles from spec {spec.hash}."""',
+            f'"""{spec.name} on torch, emitted by latentroles from spec {spec.hash}.',
+            "",
+            "The class has no modules by itself: lr.compile(spec, backend=...) builds it.",
+            '"""',
             "",
             "import torch",
             "from latentroles.spec.array_functions import functions as losses",

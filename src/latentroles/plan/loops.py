@@ -46,7 +46,8 @@ class LoopBody:
             for tap, ref in zip(taps, loop.taps, strict=True)
             if tap
         ]
-        self.steps = writer.size(whole, loop.axis)
+        # Asked for only where nothing runs through the loop: it may bring T into the method.
+        self.steps = "" if sources else writer.size(whole, loop.axis)
 
     def _collected(self) -> list[str]:
         """For each carry the name of the tap that collects it, or a name of its own."""

@@ -1,6 +1,7 @@
 """From a Plan to source text: one class that reads top to bottom like a model written by hand."""
 
 import keyword
+import re
 
 from ..routes import routes
 from .build import Plan
@@ -19,13 +20,27 @@ def generate(plan: Plan, latents: dict[str, Plan], dialect: Dialect) -> str:
     """The source of a phase's step and of one `encode_NAME` method per latent."""
     spec = plan.spec
     name = class_name(spec.name)
-    lines = [*dialect.header(spec, name), "", ""]
     head, *attributes = dialect.class_lines(spec, name)
-    lines += [head, f'    """{_summary(plan)}"""', "", *attributes]
+    lines = [head, f'    """{_summary(plan)}"""', "", *attributes]
     lines += ["", f"    {dialect.forward()}", *_step(plan, dialect)]
     for latent, its_plan in latents.items():
         lines += ["", *_encode(latent, its_plan, dialect)]
-    return "\n".join(lines) + "\n"
+    text = "\n".join(lines)
+    return "\n".join([*_used(dialect.header(spec, name), text), "", "", text]) + "\n"
+
+
+def _used(header: list[str], text: str) -> list[str]:
+    """The header with the imports that the text uses."""
+    words, kept = set(re.findall(r"\w+", text)), []
+    for line in header:
+        start, imports, names = line.partition("import ")
+        if not imports:
+            kept.append(line)
+            continue
+        used = [n for n in names.split(", ") if n.split(" as ")[-1].split(".")[0] in words]
+        if used:
+            kept.append(f"{start}import {', '.join(used)}")
+    return kept
 
 
 def _summary(plan: Plan) -> str:
