@@ -113,13 +113,15 @@ def hzp(
     h_delta = h.t[1:] - h.t[:-1]
 
     x_hat = decoder(z.through(z_to_decoder))
+    residual = x_hat - x
     mse = lr.losses.mse
 
     s.loss("jepa", mse(z_hat.t[1:], z.t[1:].stop()), weight=jepa)
     s.loss("recon_multi_box", lr.losses.multi_box(x_hat, x), weight=recon_multi_box)
     s.loss(
         "pixel_delta_multi_box",
-        lr.losses.multi_box(x_hat.t[1:] - x_hat.t[:-1], x.t[1:] - x.t[:-1]),
+        # (x_hat' - x_hat) - (x' - x), with the residuals that recon_multi_box has already.
+        lr.losses.multi_box(residual.t[1:], residual.t[:-1]),
         weight=pixel_delta_multi_box,
     )
     s.loss("h2z", mse(z_hat.t[start_frame:], z.t[start_frame:].stop()), weight=h2z)

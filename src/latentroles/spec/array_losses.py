@@ -16,7 +16,7 @@ from .types import Type
 
 
 def _per_pixel(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
-    """(..., C, H, W) and (..., C, H, W) -> (..., H, W)."""
+    """(..., C, H, W) -> (..., H, W)."""
     from .array_functions import equal_shapes
 
     equal_shapes(types, arguments)
@@ -53,10 +53,10 @@ def cross_entropy(logits: Any, classes: Any) -> Any:
 
 
 @array_function_of("array", infer=_per_pixel)
-def pixel_error(prediction: Any, target: Any) -> Any:
-    """mean_c |prediction - target|: (..., C, H, W) twice -> (..., H, W)."""
-    xp = array_namespace(prediction)
-    return xp.mean(magnitude(prediction - target), axis=-3)
+def pixel_error(residual: Any) -> Any:
+    """mean_c |residual|: (..., C, H, W) -> (..., H, W)."""
+    xp = array_namespace(residual)
+    return xp.mean(magnitude(residual), axis=-3)
 
 
 @array_function_of("array", infer=_like_first, differentiable=False)

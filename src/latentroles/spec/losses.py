@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ShapeError, SpecError, user_line
 from .array_functions import array_function
-from .expr import Expr, align, as_expr, spec_of
+from .expr import Expr, align, as_expr, elementwise, spec_of
 from .ops import avg_pool2d
 
 
@@ -77,10 +77,12 @@ def multi_box(
             f"{strides}."
         )
     levels = []
+    # Pooling is linear: the pyramid of the residual is the residual of the pyramids.
+    residual = elementwise("sub", prediction, target)
     for level, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
         if level:
-            prediction, target = avg_pool2d(prediction, 2), avg_pool2d(target, 2)
-        error = call("pixel_error", prediction, target)
+            residual = avg_pool2d(residual, 2)
+        error = call("pixel_error", residual)
         box = min(kernel, *error.shape)
         weight = call(
             "box_weight", error.stop(), kernel=box, stride=min(stride, box), beta=beta, limit=limit

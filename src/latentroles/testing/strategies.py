@@ -18,7 +18,8 @@ from ..spec.declarations import Discrete
 from ..spec.expr import Expr
 from ..spec.spec import Spec
 from ..spec.walk import postorder
-from .programs import CALLS, FRAMES, LOOPS, Author, again
+from .calls import CALLS, LOOPS, again
+from .programs import FRAMES, Author
 
 BATCH = 2
 
