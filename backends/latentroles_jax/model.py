@@ -132,13 +132,23 @@ class Model(eqx.Module):
         """A batch of numpy arrays on the model's device, in its dtype; uint8 becomes [0, 1]."""
         return {n: self._input(n, batch[n]) for n in batch if n in self.spec.inputs}
 
+    def place(self, batch: Mapping[str, Any]) -> dict[str, Array]:
+        """A batch on the model's device with pixels as bytes: the step scales them itself."""
+        return {
+            n: jax.device_put(a, self.device) if _are_pixels(self.spec, n, a) else self._input(n, a)
+            for n, a in batch.items()
+            if n in self.spec.inputs
+        }
+
     def _input(self, name: str, array: Any) -> Array:
-        if isinstance(array, jax.Array):
+        ready = isinstance(array, jax.Array)
+        if _are_pixels(self.spec, name, array):
+            # Moved as bytes, scaled where the model is.
+            moved = array if ready else jax.device_put(array, self.device)
+            return moved.astype(self.dtype) / 255
+        if ready:
             return array
         whole = self.spec.inputs[name].type.dtype == "int"
-        if not whole and getattr(array, "dtype", None) == np.uint8:
-            # Moved as bytes, scaled where the model is.
-            return jax.device_put(np.asarray(array), self.device).astype(self.dtype) / 255
         array = as_numpy(self.spec, name, array)
         return jax.device_put(
             array.astype(np.int32) if whole else array.astype(self.dtype), self.device
@@ -198,6 +208,10 @@ def build(
         }
         modules |= {name: modules[target.of] for name, target in spec.targets.items()}
         return cls(compiled=Compiled(plan, source, seed, dtype_of(dtype), device), **modules)
+
+
+def _are_pixels(spec: Spec, name: str, array: Any) -> bool:
+    return getattr(array, "dtype", None) == np.uint8 and spec.inputs[name].type.dtype == "float"
 
 
 def reserved_names() -> frozenset[str]:

@@ -60,7 +60,7 @@ class Trainer:
     def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
         """Takes one optimiser step; returns the losses by name and their weighted "total"."""
         with self._context():
-            inputs = (self.model.inputs(batch), self.model.noise(step, batch, seed=self.seed))
+            inputs = (self.model.place(batch), self.model.noise(step, batch, seed=self.seed))
             rates = {n: jnp.asarray(learning_rate(o, step)) for n, o in self._optimisers.items()}
             arrays, rest = eqx.partition(self.model, eqx.is_array)
             values, arrays, self._states, self.state = self._step(
