@@ -36,6 +36,7 @@ def _adam(optimiser: Adam, params: list[dict]) -> torch.optim.Optimizer:
         weight_decay=0.0,
         amsgrad=False,
         maximize=False,
+        fused=True,
     )
 
 
@@ -48,6 +49,7 @@ def _adamw(optimiser: AdamW, params: list[dict]) -> torch.optim.Optimizer:
         weight_decay=optimiser.weight_decay,
         amsgrad=False,
         maximize=False,
+        fused=True,
     )
 
 
@@ -126,7 +128,8 @@ class Group:
     def _count_natively(self) -> None:
         if isinstance(self.optimiser, (Adam, AdamW)):
             for p in self.params.values():
-                self._native.state[p]["step"] = torch.tensor(float(self.count))
+                count = torch.tensor(float(self.count), dtype=torch.float32, device=p.device)
+                self._native.state[p]["step"] = count
 
 
 def clip(grads: Mapping[str, Tensor], clip_norm: float) -> dict[str, Tensor]:

@@ -67,9 +67,12 @@ def box_weight(error: Any, *, kernel: int, stride: int, beta: float, limit: floa
     size of the error, (..., H, W). Where an error and its surroundings are zero the weight is 1.
     """
     xp = array_namespace(error)
-    rows = _as(error, _local_mean(error.shape[-2], kernel, stride))
-    columns = _as(error, _local_mean(error.shape[-1], kernel, stride))
-    local = xp.matmul(xp.matmul(rows, error), columns.T)
+    (pool_rows, resize_rows), (pool_columns, resize_columns) = (
+        [_as(error, matrix) for matrix in _local_mean(size, kernel, stride)]
+        for size in error.shape[-2:]
+    )
+    means = xp.matmul(pool_rows, xp.matmul(error, pool_columns.T))
+    local = xp.matmul(xp.matmul(resize_rows, means), resize_columns.T)
     tiny = 1e-6
     ratio = (error + tiny) / (local + tiny)
     return xp.clip(ratio**beta, 0.0, limit)
@@ -142,8 +145,8 @@ def _as(like: Any, matrix: np.ndarray) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _local_mean(size: int, kernel: int, stride: int) -> np.ndarray:
-    """The matrix (size, size) that takes box means of a line and resizes them to its length.
+def _local_mean(size: int, kernel: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """The matrices (boxes, size) of a line's box means, (size, boxes) that resizes to its length.
 
     Box means: no padding. Resizing: bilinear with half-pixel centres, edges repeated.
     """
@@ -157,7 +160,7 @@ def _local_mean(size: int, kernel: int, stride: int) -> np.ndarray:
     resize = np.zeros((size, boxes))
     resize[np.arange(size), low] += 1.0 - (centre - low)
     resize[np.arange(size), high] += centre - low
-    return resize @ pool
+    return pool, resize
 
 
 @lru_cache(maxsize=64)
