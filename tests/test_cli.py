@@ -176,7 +176,7 @@ def test_routes_are_printed_in_three_forms(
     assert main(["routes", "specs.py:quadratic"]) == 0
     assert "push  near, far" in capsys.readouterr().out
     assert main(["routes", "specs.py:quadratic", "--json"]) == 0
-    table = json.loads(capsys.readouterr().out)
+    table = json.loads(capsys.readouterr().out)["routes"]
     assert table["pull"]["near"]["status"] == "live"
     assert main(["routes", "specs.py:quadratic", "--markdown", "-p", "weight=0"]) == 0
     text = capsys.readouterr().out

@@ -1,7 +1,7 @@
 """The dependence graph of a spec and the queries on it."""
 
+from .declared import routes as routes
 from .reach import Reach as Reach
 from .table import Cell as Cell
 from .table import RouteTable as RouteTable
 from .table import Row as Row
-from .table import routes as routes

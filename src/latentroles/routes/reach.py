@@ -55,6 +55,10 @@ class Reach:
         """The latents among `bits`."""
         return frozenset(n for n in self._named(bits) if n in self.spec.latents)
 
+    def latents_at(self, e: Expr) -> frozenset[str]:
+        """The latents whose value `e` is."""
+        return self.latents(self._latents.get(e, 0))
+
     def _named(self, bits: int) -> Iterator[str]:
         while bits:
             lowest = bits & -bits

@@ -1,18 +1,22 @@
-"""The route table: for each loss and module, whether gradient flows, and if not why."""
+"""The route table: for each loss and module, whether gradient flows, and if not why.
+
+A spec, an audit of PyTorch code and an audit of JAX code all give one, and they compare.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from ..errors import SpecError, nearest
-from ..spec.describe import describe
-from ..spec.spec import Spec, require_spec
-from .reach import Reach
+from ..files import replace_files
 
 STATUSES = ("live", "stopped", "frozen", "masked", "target", "unconnected")
+FORMAT = "latentroles-routes/1"
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Cell:
     """One route.
 
     Args:
-        status: one of `STATUSES`.
+        status: one of `STATUSES`. An audit that reads a program's autograd graph cannot tell
+            "stopped" from "unconnected", and says the latter.
         where: for a stopped route, the stops and gates that end it.
     """
 
@@ -31,7 +36,10 @@ class Cell:
         return f"{self.status} ({'; '.join(self.where)})" if self.where else self.status
 
 
-class Row:
+UNCONNECTED = Cell("unconnected")
+
+
+class Row(Protocol):
     """The routes of one loss.
 
     Attributes:
@@ -40,77 +48,80 @@ class Row:
         latents: the latents that its gradient flows into.
     """
 
-    def __init__(self, reach: Reach, loss: str):
-        self._reach, self.loss = reach, loss
-        declared = reach.spec.losses[loss]
-        self._expr, self._updates = declared.expr, declared.updates
-        self._bits = reach[self._expr]
+    @property
+    def loss(self) -> str: ...
+    @property
+    def modules(self) -> frozenset[str]: ...
+    @property
+    def latents(self) -> frozenset[str]: ...
+    def __getitem__(self, name: str) -> Cell:
+        """The route into a module, target or latent."""
+        ...
 
-    @cached_property
-    def modules(self) -> frozenset[str]:
-        reached = self._reach.modules(self._bits.live)
-        return reached if self._updates is None else reached & frozenset(self._updates)
+    def path(self, name: str) -> tuple[str, ...]:
+        """What a live route passes, from the loss to `name`, both included; () without one."""
+        ...
 
-    @cached_property
-    def masked(self) -> frozenset[str]:
-        """The modules that `updates=` freezes on a path that is otherwise live."""
-        return self._reach.modules(self._bits.live) - self.modules
 
-    @cached_property
-    def latents(self) -> frozenset[str]:
-        return self._reach.latents(self._bits.live)
+class KnownRow:
+    """A row whose cells are known: of an audit, or read from a file.
+
+    Args:
+        cells: name -> Cell; a name that is left out is unconnected.
+        paths: name -> what its live route passes, from the loss to the name.
+    """
+
+    def __init__(
+        self,
+        loss: str,
+        cells: Mapping[str, Cell],
+        *,
+        modules: Iterable[str],
+        latents: Iterable[str] = (),
+        paths: Mapping[str, Sequence[str]] | None = None,
+    ):
+        self.loss, self._cells, self._paths = loss, dict(cells), dict(paths or {})
+        live = frozenset(name for name, cell in cells.items() if cell.status == "live")
+        self.modules, self.latents = live & frozenset(modules), live & frozenset(latents)
 
     def __getitem__(self, name: str) -> Cell:
-        spec = self._reach.spec
-        if name in self.modules or name in self.latents:
-            return Cell("live")
-        if name in self.masked:
-            return Cell("masked")
-        if name in self._reach.modules(self._bits.frozen):
-            return Cell("frozen")
-        bits = self._bits.value
-        if name in self._reach.targets(bits):
-            return Cell("target")
-        if name in self._reach.modules(bits) | self._reach.latents(bits):
-            return Cell("stopped", self._stops(name))
-        if name not in {*spec.modules, *spec.targets, *spec.latents}:
-            known = [*spec.modules, *spec.targets, *spec.latents]
-            raise SpecError(f"no module or latent {name!r} in {spec.name!r}.{nearest(name, known)}")
-        return Cell("unconnected")
+        return self._cells.get(name, UNCONNECTED)
 
-    def _stops(self, name: str) -> tuple[str, ...]:
-        """The stops behind which `name` lies, those nearest to the loss first."""
-        graph, found, seen = self._reach.graph, {}, {self._expr}
-        queue = [self._expr]
-        for e in queue:
-            for edge in graph.edges(e):
-                below = self._reach[edge.operand].value
-                held = self._reach.modules(below) | self._reach.latents(below)
-                if name not in held:
-                    continue
-                if edge.cut is not None:
-                    on = describe(edge.operand)
-                    found[edge.cut if edge.cut.startswith("gate") else f"{edge.cut} on {on}"] = None
-                elif edge.operand not in seen:
-                    seen.add(edge.operand)
-                    queue.append(edge.operand)
-        return tuple(found)
+    def path(self, name: str) -> tuple[str, ...]:
+        return tuple(self._paths.get(name, ()))
 
 
 class RouteTable:
-    """The routes of a spec; prints as a table.
+    """The routes of a model; prints as a table.
 
-    `table["jepa"].modules` is what the loss updates, `table["jepa"]["encoder"]` one cell.
+    `table["jepa"].modules` is what the loss updates, `table["jepa"]["encoder"]` one cell, and
+    `table["jepa"].path("encoder")` the way there.
+
+    Two tables are equal where each loss updates the same modules.
+
+    Args:
+        rows: one per loss.
+        modules, targets, latents: the columns.
+        name: of the model.
     """
 
-    def __init__(self, spec: Spec):
-        self.spec = spec
-        self._reach = Reach(spec, [loss.expr for loss in spec.losses.values()])
-        self._rows = {name: Row(self._reach, name) for name in spec.losses}
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        *,
+        modules: Iterable[str],
+        targets: Iterable[str] = (),
+        latents: Iterable[str] = (),
+        name: str = "model",
+    ):
+        self.name = name
+        self.modules, self.targets = tuple(modules), tuple(targets)
+        self.latents = tuple(latents)
+        self._rows = {row.loss: row for row in rows}
 
     def __getitem__(self, loss: str) -> Row:
         if loss not in self._rows:
-            raise SpecError(f"no loss {loss!r} in {self.spec.name!r}.{nearest(loss, self._rows)}")
+            raise SpecError(f"no loss {loss!r} in {self.name!r}.{nearest(loss, self._rows)}")
         return self._rows[loss]
 
     def __iter__(self) -> Iterator[str]:
@@ -122,6 +133,13 @@ class RouteTable:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RouteTable) and self.live == other.live
 
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Modules, targets and latents, in this order."""
+        return (*self.modules, *self.targets, *self.latents)
+
     @cached_property
     def live(self) -> dict[str, frozenset[str]]:
         """The modules that each loss updates."""
@@ -132,15 +150,39 @@ class RouteTable:
         """The modules that any loss updates."""
         return frozenset().union(*self.live.values())
 
+    def differences(self, other: RouteTable) -> tuple[str, ...]:
+        """What changes from this table to `other`, one line for each route, loss and module."""
+        lines = [f"loss {loss} is gone" for loss in self if loss not in other]
+        lines += [f"loss {loss} is new" for loss in other if loss not in self]
+        for word, own, others in (
+            ("module", self.modules, other.modules),
+            ("latent", self.latents, other.latents),
+        ):
+            lines += [f"{word} {name} is gone" for name in own if name not in others]
+            lines += [f"{word} {name} is new" for name in others if name not in own]
+        shared = [name for name in self.columns if name in other.columns]
+        for loss in self:
+            if loss not in other:
+                continue
+            for name in shared:
+                before, after = self[loss][name], other[loss][name]
+                if before.status != after.status:
+                    lines.append(f"{loss} -> {name}: {before} -> {after}")
+        return tuple(lines)
+
+    def __contains__(self, loss: object) -> bool:
+        return loss in self._rows
+
     def __str__(self) -> str:
         """One line per loss: what it updates, and the latents its gradient flows into."""
-        order = list(self.spec.modules)
         rows = [("loss", "updates", "gradient flows into")]
         for name, row in self._rows.items():
-            updates = ", ".join(m for m in order if m in row.modules) or "nothing"
-            latents = ", ".join(z for z in self.spec.latents if z in row.latents) or "no latent"
+            updates = ", ".join(m for m in self.modules if m in row.modules) or "nothing"
+            latents = ", ".join(z for z in self.latents if z in row.latents) or "no latent"
             rows.append((name, updates, latents))
-        widths = [max(len(r[i]) for r in rows) for i in range(3)]
+        if not self.latents:
+            rows = [row[:2] for row in rows]
+        widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
         ]
@@ -148,23 +190,92 @@ class RouteTable:
 
     def markdown(self) -> str:
         """Loss by module and latent, every cell spelled out, as a Markdown table."""
-        names = [*self.spec.modules, *self.spec.targets, *self.spec.latents]
-        lines = [f"| loss | {' | '.join(names)} |", "|" + " --- |" * (len(names) + 1)]
+        lines = [
+            f"| loss | {' | '.join(self.columns)} |",
+            "|" + " --- |" * (len(self.columns) + 1),
+        ]
         for loss, row in self._rows.items():
-            cells = ["" if row[n].status == "unconnected" else str(row[n]) for n in names]
-            lines.append(f"| {loss} | {' | '.join(cells)} |")
+            cells = [row[name] for name in self.columns]
+            said = ["" if cell.status == "unconnected" else str(cell) for cell in cells]
+            lines.append(f"| {loss} | {' | '.join(said)} |")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """{loss: {module or latent: {"status": ..., "where": [...]}}}."""
-        names = [*self.spec.modules, *self.spec.targets, *self.spec.latents]
+        """The table as plain data; cells that are not there are unconnected."""
+        routes: dict[str, dict[str, Any]] = {}
+        for loss, row in self._rows.items():
+            cells = {name: row[name] for name in self.columns}
+            routes[loss] = {
+                name: {"status": cell.status, **({"where": list(cell.where)} if cell.where else {})}
+                for name, cell in cells.items()
+                if cell.status != "unconnected"
+            }
         return {
-            loss: {n: {"status": row[n].status, "where": list(row[n].where)} for n in names}
-            for loss, row in self._rows.items()
+            "format": FORMAT,
+            "name": self.name,
+            "modules": list(self.modules),
+            "targets": list(self.targets),
+            "latents": list(self.latents),
+            "routes": routes,
         }
 
+    @staticmethod
+    def from_json(data: Any) -> RouteTable:
+        """Reads what `to_json` wrote.
 
-def routes(spec: Spec) -> RouteTable:
-    """The routes of every loss of `spec`, at its present gates. Linear in the size of the spec."""
-    require_spec("routes", spec)
-    return RouteTable(spec)
+        Raises:
+            SpecError: the data is no route table.
+        """
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            got = data.get("format") if isinstance(data, Mapping) else type(data).__name__
+            raise SpecError(f"a route table has the format {FORMAT!r}, got {got!r}.")
+        try:
+            columns = {key: tuple(data[key]) for key in ("modules", "targets", "latents")}
+            rows = [
+                KnownRow(
+                    loss,
+                    {
+                        name: Cell(_status(cell["status"]), tuple(cell.get("where", ())))
+                        for name, cell in cells.items()
+                    },
+                    modules=columns["modules"],
+                    latents=columns["latents"],
+                )
+                for loss, cells in data["routes"].items()
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SpecError(
+                f"the route table is damaged ({type(error).__name__}: {error}). Write it again "
+                "with `table.save(...)`."
+            ) from error
+        return RouteTable(rows, name=data.get("name", "model"), **columns)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the table as a golden file: JSON whose lines change where routes do."""
+        text = json.dumps(self.to_json(), indent=2) + "\n"
+        replace_files({Path(path): text.encode()})
+
+    @staticmethod
+    def load(path: str | Path) -> RouteTable:
+        """Reads a golden file.
+
+        Raises:
+            SpecError: there is no such file, or it is no route table.
+        """
+        file = Path(path)
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SpecError(
+                f"the route table {str(file)!r} cannot be read: {error.strerror}. Write it with "
+                "`table.save(...)`."
+            ) from error
+        except ValueError as error:
+            raise SpecError(f"{str(file)!r} is not JSON: {error}.") from error
+        return RouteTable.from_json(data)
+
+
+def _status(status: str) -> str:
+    if status not in STATUSES:
+        raise ValueError(f"{status!r} is none of {', '.join(STATUSES)}")
+    return status
