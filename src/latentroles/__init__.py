@@ -6,6 +6,7 @@ from .compile import load_weights as load_weights
 from .compile import trainable as trainable
 from .compile import update_targets as update_targets
 from .compile import weights as weights
+from .errors import AuditError as AuditError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
 from .errors import LatentrolesError as LatentrolesError

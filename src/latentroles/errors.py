@@ -26,6 +26,10 @@ class RouteError(SpecError):
     """A declared gradient route that the model cannot have."""
 
 
+class AuditError(LatentrolesError):
+    """Training code, or arguments about it, that an audit cannot read."""
+
+
 class PluginError(LatentrolesError):
     """A backend, environment, loss, role or spec that is not registered or not installed."""
 

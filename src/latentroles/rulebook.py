@@ -396,7 +396,7 @@ _ALL = (
         "unowned-parameters",
         "warning",
         "A loss reaches parameters that are in no optimiser.",
-        "{losses} reach {parameters} of `{subject}`, which no optimiser holds",
+        "the gradient of {losses} reaches {parameters} of `{subject}`, which no optimiser holds",
         "Their gradient is computed and never used: they keep their values. For a teacher this "
         "means that its target was not stopped, for anything else that it was forgotten.",
         "add the parameters to an optimiser, or keep the loss out of `{subject}`",
@@ -426,12 +426,12 @@ _ALL = (
     Rule(
         "LR404",
         "stray-gradient",
-        "warning",
+        "note",
         "A loss leaves gradient in parameters that another loss's optimiser owns.",
         "loss `{loss}` reaches {parameters} of `{subject}`, which optimiser `{optimiser}` owns",
         "The next step of that optimiser applies it, unless the gradients are cleared in between: "
         "a leak that depends on the order of two lines.",
-        "stop the path, as it ends in `{subject}`: {path}",
+        "clear the gradients of `{subject}` before its own backward pass, or stop the path",
         example="""
             actor_loss = -critic(actor(z)).mean()      # fills critic.grad as well
         """,
@@ -441,7 +441,7 @@ _ALL = (
         "never-moved",
         "error",
         "A module that a loss reaches did not move.",
-        "`{subject}` did not move in {steps} steps, although {losses} reach it",
+        "`{subject}` did not move in {steps} steps, although the gradient of {losses} reaches it",
         "The gradient arrives and is not applied: no optimiser holds it, its learning rate is 0, "
         "or its update is thrown away.",
         "check that its parameters are in the optimiser that is stepped, and that the new ones are "
@@ -491,7 +491,7 @@ _ALL = (
         "unexpected-route",
         "error",
         "A loss updates what was not expected.",
-        "loss `{loss}` updates `{subject}`, which is not expected: {path}",
+        "loss `{loss}` updates `{subject}`, which is not expected",
         "The route is in the code and not in the table that it was compared with.",
         "stop the path, or add `{subject}` to the expected routes of `{loss}`",
     ),

@@ -1,0 +1,68 @@
+"""Findings on who reaches whom: aliases, dead losses, starved modules, live targets."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from ..rules.finding import Finding, find
+from .observed import Observed
+
+
+def wiring(seen: Observed) -> Iterator[Finding]:
+    """What is wrong with the routes themselves."""
+    yield from _aliased(seen)
+    yield from _dead(seen)
+    yield from _starved(seen)
+    yield from _live_targets(seen)
+
+
+def route(seen: Observed, loss: str, module: str) -> str:
+    """The route from a loss into a module as one line, or "" where it is not known."""
+    return " <- ".join(seen.table[loss].path(module))
+
+
+def _aliased(seen: Observed) -> Iterator[Finding]:
+    places = {
+        module: {seen.memory.get(identity, identity) for identity in own.values()}
+        for module, own in seen.parameters.items()
+    }
+    for module, other in combinations(places, 2):
+        shared = places[module] & places[other]
+        if not shared:
+            continue
+        copy = seen.targets.get(module) == other or seen.targets.get(other) == module
+        whole = places[module] == places[other]
+        detail = "" if whole else f" in part: they share {len(shared)} of {len(places[module])}"
+        # Tied weights share a part on purpose. A copy shares nothing.
+        severity = None if whole or copy else "note"
+        yield find("aliased-module", severity=severity, subject=module, other=other, detail=detail)
+
+
+def _dead(seen: Observed) -> Iterator[Finding]:
+    for loss in seen.table:
+        if not seen.table[loss].modules:
+            yield find("dead-route", loss=loss, detail="reaches none of the modules")
+
+
+def _starved(seen: Observed) -> Iterator[Finding]:
+    count = len(seen.table)
+    losses = "the only loss does not reach" if count == 1 else f"none of the {count} losses reaches"
+    for module in seen.parameters:
+        own = seen.trainable(module)
+        if own and module not in seen.targets and module not in seen.table.reached:
+            spoken = seen.spoken(module, set(own.values()))
+            yield find("starved-module", subject=module, detail=f"{losses} {spoken}")
+
+
+def _live_targets(seen: Observed) -> Iterator[Finding]:
+    for module, source in seen.targets.items():
+        for loss in seen.table:
+            if module in seen.table[loss].modules:
+                detail = f"its gradient flows into `{module}`, declared as a copy of `{source}`"
+                yield find(
+                    "target-live",
+                    severity="error",
+                    loss=loss,
+                    subject=module,
+                    path=route(seen, loss, module),
+                    detail=detail,
+                )
