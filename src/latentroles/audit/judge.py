@@ -1,10 +1,13 @@
 """The judgement of an audit: a Report from what was observed."""
 
+from collections.abc import Sequence
+
 from ..rules.finding import Report
 from .expected import Expected, against
+from .movement import StepRecord, WatchReport, movement, times_moved
 from .observed import Observed
 from .ownership import ownership
-from .wiring import wiring
+from .wiring import aliased, live_targets, starved, wiring
 
 
 def judge(seen: Observed, expected: Expected | None = None) -> Report:
@@ -21,3 +24,17 @@ def judge(seen: Observed, expected: Expected | None = None) -> Report:
     if expected is not None:
         findings += against(seen.table, expected)
     return Report(seen.table.name, findings, seen.table)
+
+
+def judge_steps(seen: Observed, steps: Sequence[StepRecord]) -> WatchReport:
+    """Every finding on steps that were watched.
+
+    Args:
+        seen: the modules, and a table of the routes that any of the steps had.
+    """
+    moved = times_moved(steps, tuple(seen.parameters))
+    findings = [*aliased(seen), *live_targets(seen), *movement(steps, moved, seen.targets)]
+    if all(step.complete for step in steps):
+        # One that moves all the same is found as such.
+        findings += [f for f in starved(seen) if not moved[f.subject or ""]]
+    return WatchReport(seen.table.name, findings, seen.table, moved, len(steps))

@@ -66,15 +66,14 @@ def times_moved(steps: Sequence[StepRecord], modules: Sequence[str]) -> dict[str
 
 
 def movement(
-    steps: Sequence[StepRecord], modules: Sequence[str], targets: Mapping[str, str]
+    steps: Sequence[StepRecord], moved: Mapping[str, int], targets: Mapping[str, str]
 ) -> Iterator[Finding]:
     """The findings of watched steps.
 
     Args:
-        modules: the names of all modules.
+        moved: {module: the number of steps in which it moved}, every module.
         targets: {module that moves by a copy of another: the module that it is a copy of}.
     """
-    moved = times_moved(steps, modules)
     yield from _never_moved(steps, moved, targets)
     yield from _without_route(steps, moved, targets)
     yield from _stale(moved, targets, len(steps))

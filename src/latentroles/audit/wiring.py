@@ -9,10 +9,10 @@ from .observed import Observed
 
 def wiring(seen: Observed) -> Iterator[Finding]:
     """What is wrong with the routes themselves."""
-    yield from _aliased(seen)
-    yield from _dead(seen)
-    yield from _starved(seen)
-    yield from _live_targets(seen)
+    yield from aliased(seen)
+    yield from dead(seen)
+    yield from starved(seen)
+    yield from live_targets(seen)
 
 
 def route(seen: Observed, loss: str, module: str) -> str:
@@ -20,7 +20,8 @@ def route(seen: Observed, loss: str, module: str) -> str:
     return " <- ".join(seen.table[loss].path(module))
 
 
-def _aliased(seen: Observed) -> Iterator[Finding]:
+def aliased(seen: Observed) -> Iterator[Finding]:
+    """Modules that share parameters."""
     places = {
         module: {seen.memory.get(identity, identity) for identity in own.values()}
         for module, own in seen.parameters.items()
@@ -37,13 +38,15 @@ def _aliased(seen: Observed) -> Iterator[Finding]:
         yield find("aliased-module", severity=severity, subject=module, other=other, detail=detail)
 
 
-def _dead(seen: Observed) -> Iterator[Finding]:
+def dead(seen: Observed) -> Iterator[Finding]:
+    """Losses that update nothing."""
     for loss in seen.table:
         if not seen.table[loss].modules:
             yield find("dead-route", loss=loss, detail="reaches none of the modules")
 
 
-def _starved(seen: Observed) -> Iterator[Finding]:
+def starved(seen: Observed) -> Iterator[Finding]:
+    """Modules that no loss updates, but for frozen ones and declared targets."""
     count = len(seen.table)
     losses = "the only loss does not reach" if count == 1 else f"none of the {count} losses reaches"
     for module in seen.parameters:
@@ -53,7 +56,8 @@ def _starved(seen: Observed) -> Iterator[Finding]:
             yield find("starved-module", subject=module, detail=f"{losses} {spoken}")
 
 
-def _live_targets(seen: Observed) -> Iterator[Finding]:
+def live_targets(seen: Observed) -> Iterator[Finding]:
+    """Declared targets that a loss updates."""
     for module, source in seen.targets.items():
         for loss in seen.table:
             if module in seen.table[loss].modules:

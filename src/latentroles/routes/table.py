@@ -26,7 +26,8 @@ class Cell:
     Args:
         status: one of `STATUSES`. An audit that reads a program's autograd graph cannot tell
             "stopped" from "unconnected", and says the latter.
-        where: for a stopped route, the stops and gates that end it.
+        where: for a stopped route, the stops and gates that end it; for a module that is reached
+            in part, how much of it.
     """
 
     status: str
