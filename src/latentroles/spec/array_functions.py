@@ -1,7 +1,16 @@
 """The registry of array functions: opaque functions of arrays, written once for every backend.
 
 An array function takes arrays of any library that follows the Python array API standard and
-declares its algebra, never its pressure: the rules derive that from the structure around it.
+declares its algebra, never its pressure: the rules derive that from the structure around it. Its
+kind says what the operands are to each other:
+
+- distance: prediction and target, in either order; or one residual, whose distance from zero it is
+- classification: logits, and the classes that they should give
+- divergence: the parameters of a distribution p, then those of q
+- contrastive: queries and keys, or two views; entry i of one belongs to entry i of the other
+- ranking: one latent, whose entries are put in an order
+- statistic: one latent, judged by how its entries are spread; the rest is noise
+- array: a helper and no loss by itself; the rules read through it to its operands
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +30,7 @@ class ArrayFunction:
     Args:
         name: the name it has in specs, JSON and emitted source.
         function: arrays and keyword arguments -> array.
-        kind: one of `KINDS`; "array" marks a helper that is no loss.
+        kind: one of `KINDS`.
         couples: True when entries of the batch meet in it other than in the final mean.
         prevents_collapse: True when a constant latent scores badly.
         differentiable: False when its result carries no gradient.
@@ -50,6 +59,25 @@ def equal_shapes(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
                 f"{' and '.join(str(u) for u in types)}."
             )
     return Type()
+
+
+def equal_vectors(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of float vectors (..., n) with equal leading axes."""
+    result = equal_shapes(types, arguments)
+    if len(types[0].shape) != 1:
+        raise ShapeError(f"{user_line()}this loss reads vectors (..., n), got {types[0]}.")
+    return result
+
+
+def batch_of_vectors(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of float vectors with a batch axis: (batch, n), (batch, time, n)."""
+    result = equal_vectors(types, arguments)
+    if "batch" not in types[0].axes:
+        raise ShapeError(
+            f"{user_line()}a statistic of a batch reads (batch, time, n) or (batch, n), got "
+            f"{types[0]}."
+        )
+    return result
 
 
 def class_indices(types: Sequence[Type], arguments: dict[str, Any]) -> Type:

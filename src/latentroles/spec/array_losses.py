@@ -1,7 +1,8 @@
 """The array functions of the shipped losses, written once against the array API standard.
 
 Means are taken over everything that is left. Each function is safe at its kinks: equal operands,
-zero vectors and ties give finite values and the same derivative on every backend.
+zero vectors, constant batches and ties give finite values and the same derivative on every backend.
+Divergences and statistics of a batch have files of their own, which importing this one registers.
 """
 
 from collections.abc import Sequence
@@ -9,18 +10,22 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_jax_array
+from array_api_compat import array_namespace, device
 
+from ..errors import ShapeError, user_line
+from . import array_divergences as array_divergences
+from . import array_statistics as array_statistics
 from .array_functions import array_function_of, class_indices
+from .array_pieces import hinge, length, log_softmax, magnitude, unit
 from .types import Type
 
 
 def _per_pixel(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     """(..., C, H, W) -> (..., H, W)."""
-    from .array_functions import equal_shapes
-
-    equal_shapes(types, arguments)
-    return types[0].with_shape(types[0].shape[-2:])
+    (residual,) = types
+    if residual.dtype != "float" or len(residual.shape) != 3:
+        raise ShapeError(f"{user_line()}pixel_error needs frames (..., C, H, W), got {residual}.")
+    return residual.with_shape(residual.shape[1:])
 
 
 def _like_first(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
@@ -45,14 +50,13 @@ def cosine(prediction: Any, target: Any) -> Any:
 def cross_entropy(logits: Any, classes: Any) -> Any:
     """mean(logsumexp(logits) - logits[class]); logits (..., n), classes (...) in 0..n-1."""
     xp = array_namespace(logits)
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     n = logits.shape[-1]
-    chosen = classes[..., None] == xp.arange(n, dtype=classes.dtype, device=device(logits))
-    picked = xp.sum(shifted * xp.astype(chosen, logits.dtype), axis=-1)
-    return xp.mean(xp.log(xp.sum(xp.exp(shifted), axis=-1)) - picked)
+    every = xp.arange(n, dtype=classes.dtype, device=device(logits))
+    chosen = classes[..., None] == xp.reshape(every, (1,) * classes.ndim + (n,))
+    return -xp.mean(xp.sum(log_softmax(logits) * xp.astype(chosen, logits.dtype), axis=-1))
 
 
-@array_function_of("array", infer=_per_pixel)
+@array_function_of("distance", infer=_per_pixel)
 def pixel_error(residual: Any) -> Any:
     """mean_c |residual|: (..., C, H, W) -> (..., H, W)."""
     xp = array_namespace(residual)
@@ -78,7 +82,7 @@ def box_weight(error: Any, *, kernel: int, stride: int, beta: float, limit: floa
     return xp.clip(ratio**beta, 0.0, limit)
 
 
-@array_function_of("statistic")
+@array_function_of("array")
 def weighted_mean(values: Any, weights: Any) -> Any:
     """mean(weights * values); the weights are a stopped Expr."""
     xp = array_namespace(values)
@@ -102,7 +106,7 @@ def goal_ranking(position: Any, *, margin: float, pairs: int) -> Any:
     """mean relu(margin - (d_i - d_j)) over i < j, where d_i = ||p_i - p_(T-1)||.
 
     position is (batch, time, n). A later frame must be nearer to the last one. At most `pairs`
-    pairs are used, spread evenly over all of them.
+    pairs are used, spread evenly over all of them; one frame has none, and scores 0.
     """
     xp = array_namespace(position)
     distance = length(position - position[:, -1:])
@@ -110,33 +114,7 @@ def goal_ranking(position: Any, *, margin: float, pairs: int) -> Any:
     later, sooner = (
         xp.take(distance, xp.asarray(i, device=device(position)), axis=1) for i in (second, first)
     )
-    violation = margin - (sooner - later)
-    return xp.mean(xp.where(violation > 0, violation, xp.zeros_like(violation)))
-
-
-def magnitude(x: Any) -> Any:
-    """|x|, with derivative 0 at 0."""
-    xp = array_namespace(x)
-    # JAX's abs has derivative 1 at 0; its sign is constant, so that the product is |x| there too.
-    return x * xp.sign(x) if is_jax_array(x) else xp.abs(x)
-
-
-def length(x: Any) -> Any:
-    """||x|| over the last axis, with derivative 0 at 0."""
-    xp = array_namespace(x)
-    squared = xp.sum(x * x, axis=-1)
-    positive = squared > 0
-    safe = xp.where(positive, squared, xp.ones_like(squared))
-    return xp.where(positive, xp.sqrt(safe), xp.zeros_like(squared))
-
-
-def unit(x: Any) -> Any:
-    """x / ||x|| over the last axis; a zero vector stays zero, with derivative 0."""
-    xp = array_namespace(x)
-    squared = xp.sum(x * x, axis=-1, keepdims=True)
-    positive = squared > 0
-    safe = xp.where(positive, squared, xp.ones_like(squared))
-    return xp.where(positive, x / xp.sqrt(safe), xp.zeros_like(x))
+    return xp.sum(hinge(margin - (sooner - later))) / max(len(first) * position.shape[0], 1)
 
 
 def _as(like: Any, matrix: np.ndarray) -> Any:

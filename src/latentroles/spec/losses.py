@@ -4,14 +4,18 @@ A loss is a scalar Expr. What it compares is built from Exprs, so that routes an
 structure; only the last step is an array function. Stops are the caller's: none is hidden here.
 """
 
+import inspect
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
+from ..arguments import POSITIVE, integer, real
 from ..errors import ShapeError, SpecError, user_line
 from .array_functions import array_function
 from .expr import Expr, align, as_expr, elementwise, spec_of
 from .ops import avg_pool2d
+from .types import Type
 
 
 def call(function: str, *operands: Any, **arguments: Any) -> Expr:
@@ -22,10 +26,24 @@ def call(function: str, *operands: Any, **arguments: Any) -> Expr:
         arguments: its static keyword arguments: numbers or strings.
     """
     spec = spec_of(function, operands)
-    registered = array_function(function)
     exprs = align(function, [as_expr(spec, o, function) for o in operands])
-    result = spec._node("call", exprs, (function, tuple(sorted(arguments.items()))))
-    if spec._tracing and not result.axes and registered.kind != "array":
+    return _call(function, exprs, arguments)
+
+
+def _call(function: str, exprs: Sequence[Expr], arguments: dict[str, Any]) -> Expr:
+    """Applies a registered array function to operands as they are."""
+    registered, spec = array_function(function), exprs[0].spec
+    try:
+        inspect.signature(registered.function).bind(*exprs, **arguments)
+    except TypeError as error:
+        raise SpecError(
+            f"{user_line()}the array function {function!r} takes "
+            f"{inspect.signature(registered.function)}: {error}."
+        ) from None
+    result = spec._node("call", tuple(exprs), (function, tuple(sorted(arguments.items()))))
+    # The sorter lifts work out of a loop: what takes means would then take them over time as well.
+    reduced = result.type == Type() or any(set(e.axes) - set(result.axes) for e in exprs)
+    if spec._tracing and reduced:
         raise SpecError(
             f"{user_line()}the loss {function!r} inside the step of a loop would be taken once per "
             "step: return its operands as outputs of the step, and take the loss outside."
@@ -123,3 +141,175 @@ def geometry_rank(position: Expr, *, margin: float = 0.1, pairs: int = 1024) -> 
             f"{user_line()}geometry_rank needs positions (batch, time, n), got {position.type}."
         )
     return call("goal_ranking", position, margin=margin, pairs=pairs)
+
+
+def gaussian_kl(mean_p: Any, log_std_p: Any, mean_q: Any, log_std_q: Any) -> Expr:
+    """KL(p || q) of diagonal Gaussians in nats: summed over the event, mean over the leading axes.
+
+    sum_i [s_q - s_p + (e^(2 s_p) + (m_p - m_q)^2) / (2 e^(2 s_q)) - 1/2] with s = log std. Against
+    N(0, I), q is `lr.zeros(n), lr.zeros(n)`.
+
+    Args:
+        mean_p, log_std_p, mean_q, log_std_q: (..., n).
+    """
+    return call("gaussian_kl", mean_p, log_std_p, mean_q, log_std_q)
+
+
+def categorical_kl(logits_p: Any, logits_q: Any) -> Expr:
+    """KL(p || q) in nats, p = softmax(logits_p), q = softmax(logits_q); mean over the leading axes.
+
+    Args:
+        logits_p, logits_q: (..., n).
+    """
+    return call("categorical_kl", logits_p, logits_q)
+
+
+def vicreg_variance(z: Expr, *, target: float = 1.0, eps: float = 1e-4) -> Expr:
+    """mean_i max(0, target - sqrt(var_i + eps)): every dimension of the batch has some spread.
+
+    Args:
+        z: (batch, time, n) or (batch, n).
+
+    Source: Bardes, Ponce and LeCun, "VICReg" (2022), eq. 1 and 2; the variance is unbiased.
+    """
+    target = real("vicreg_variance", "target", target, POSITIVE)
+    eps = real("vicreg_variance", "eps", eps, POSITIVE)
+    return call("vicreg_variance", z, target=target, eps=eps)
+
+
+def vicreg_covariance(z: Expr) -> Expr:
+    """1/n sum_(i != j) C_ij^2, C the unbiased covariance. A constant z is at its minimum.
+
+    Args:
+        z: (batch, time, n) or (batch, n).
+
+    Source: Bardes, Ponce and LeCun, "VICReg" (2022), eq. 3 and 4.
+    """
+    return call("vicreg_covariance", z)
+
+
+def vicreg(z: Expr, *, variance: float = 25.0, covariance: float = 1.0) -> Expr:
+    """variance * vicreg_variance(z) + covariance * vicreg_covariance(z), both weights positive.
+
+    The third term, invariance, compares two views of one frame: add `25 * mse(view, other)`.
+
+    Args:
+        z: (batch, time, n) or (batch, n).
+
+    Source: Bardes, Ponce and LeCun, "VICReg" (2022), eq. 6.
+    """
+    variance = real("vicreg", "variance", variance, POSITIVE)
+    covariance = real("vicreg", "covariance", covariance, POSITIVE)
+    return variance * vicreg_variance(z) + covariance * vicreg_covariance(z)
+
+
+def barlow(first: Expr, second: Expr, *, redundancy: float = 5e-3) -> Expr:
+    """sum_i (1 - C_ii)^2 + redundancy sum_(i != j) C_ij^2, C the cross-correlation of two views.
+
+    C is taken over batch and time; 1e-5 is added to the variances.
+
+    Args:
+        first, second: (batch, time, n) or (batch, n), alike; entry i of both shows one thing.
+
+    Source: Zbontar et al., "Barlow Twins" (2021), eq. 1 and 2; redundancy is its lambda.
+    """
+    _paired("barlow", first, second)
+    redundancy = real("barlow", "redundancy", redundancy, POSITIVE)
+    return call("barlow", first, second, redundancy=redundancy)
+
+
+def barlow_decorrelation(z: Expr, *, redundancy: float = 5e-3) -> Expr:
+    """redundancy sum_(i != j) C_ij^2, C the correlation of z with itself.
+
+    This is what is left of `barlow` on one batch: its diagonal term is constant there, so that
+    nothing keeps a constant z away.
+
+    Args:
+        z: (batch, time, n) or (batch, n).
+    """
+    redundancy = real("barlow_decorrelation", "redundancy", redundancy, POSITIVE)
+    return call("barlow_decorrelation", z, redundancy=redundancy)
+
+
+def center(z: Expr, c: Expr) -> Expr:
+    """||mean(z) - c||^2, the mean over batch and time: DINO's centring. It admits collapse.
+
+    `c = s.state("c", (n,))` reads as the value before the step; its update is the caller's:
+    `s.update(c, 0.9 * c + 0.1 * z.mean(over="time").mean(over="batch"))`.
+
+    Args:
+        z: (batch, time, n) or (batch, n).
+        c: (n,).
+
+    Source: Caron et al., "DINO" (2021), section 3.1, the centre; the penalty is the note's.
+    """
+    for what, expr in (("z", z), ("c", c)):
+        if not isinstance(expr, Expr):
+            raise SpecError(f"{user_line()}center takes Exprs, got {what} = {expr!r}.")
+    if len(z.shape) != 1 or not z.axes or c.axes or c.shape != z.shape:
+        raise ShapeError(
+            f"{user_line()}center needs z (batch, time, n) or (batch, n) and c (n,), got {z.type} "
+            f"and {c.type}."
+        )
+    mean = reduce(lambda e, axis: e.mean(over=axis), reversed(z.axes), z)
+    return z.shape[0] * mse(mean, c)
+
+
+def coding_rate(z: Expr, *, alpha: float = 1.0) -> Expr:
+    """-log det(I + alpha C), C the covariance of z / ||z|| over batch and time.
+
+    C is centred: without that a constant z would score well.
+
+    Args:
+        z: (batch, time, n) or (batch, n).
+
+    Source: Wu et al., "Simplifying DINO via Coding Rate Regularization" (2025).
+    """
+    return call("coding_rate", z, alpha=real("coding_rate", "alpha", alpha, POSITIVE))
+
+
+def sigreg(z: Expr, *, label: str, slices: int = 1024) -> Expr:
+    """N times the mean Epps-Pulley distance of random projections of z from N(0, 1).
+
+    Per direction: 2 int_0^3 |phi(t) - e^(-t^2/2)|^2 e^(-t^2/2) dt with phi the empirical
+    characteristic function of the N projected entries, by the trapezoid rule with 17 points.
+
+    Args:
+        z: (batch, time, n) or (batch, n); N = batch * time.
+        label: names the directions, which are Noise: equal labels share a draw.
+        slices: the number of directions.
+
+    Source: Balestriero and LeCun, "LeJEPA" (2025).
+    """
+    slices = integer("sigreg", "slices", slices, "the number of directions")
+    if not isinstance(z, Expr) or len(z.shape) != 1:
+        got = z.type if isinstance(z, Expr) else repr(z)
+        raise ShapeError(f"{user_line()}sigreg needs z (batch, time, n) or (batch, n), got {got}.")
+    directions = z.spec.noise(label, (z.shape[0], slices))
+    return _call("sigreg", (z, directions), {})
+
+
+def info_nce(queries: Expr, keys: Expr, *, temperature: float = 0.1) -> Expr:
+    """-mean_i log softmax_j(cos(q_i, k_j) / temperature) at j = i, over all entries of the batch.
+
+    Entry i of the queries belongs to entry i of the keys; every other key is a negative.
+
+    Args:
+        queries, keys: (batch, time, n) or (batch, n), alike.
+
+    Source: van den Oord et al., "Contrastive Predictive Coding" (2018), with the cosines and the
+    temperature of Chen et al., "SimCLR" (2020); from queries to keys only.
+    """
+    _paired("info_nce", queries, keys)
+    temperature = real("info_nce", "temperature", temperature, POSITIVE)
+    return call("info_nce", queries, keys, temperature=temperature)
+
+
+def _paired(what: str, first: Any, second: Any) -> None:
+    """Raises where entries would be repeated: a copy of the positive is no negative."""
+    types = [e.type if isinstance(e, Expr) else e for e in (first, second)]
+    if types[0] != types[1]:
+        raise ShapeError(
+            f"{user_line()}{what} pairs entry i of one with entry i of the other and needs equal "
+            f"leading axes and shapes, got {types[0]} and {types[1]}."
+        )
