@@ -24,6 +24,9 @@ from .roles import POSE as POSE
 from .roles import Role as Role
 from .routes import RouteTable as RouteTable
 from .routes import routes as routes
+from .rules import Finding as Finding
+from .rules import Report as Report
+from .rules import check as check
 from .spec import Box as Box
 from .spec import Discrete as Discrete
 from .spec import Expr as Expr

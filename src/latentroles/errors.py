@@ -48,15 +48,21 @@ class TrainingError(LatentrolesError):
 
 def user_line() -> str:
     """Returns "file.py:12: " for the innermost frame outside latentroles, or "" without one."""
+    place = user_place()
+    return f"{Path(place[0]).name}:{place[1]}: " if place else ""
+
+
+def user_place() -> tuple[str, int] | None:
+    """The file and line of the innermost frame outside latentroles, or None without one."""
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         ours = module.split(".")[0] in _PACKAGE_ROOTS
         command = module == "__main__" and Path(frame.f_code.co_filename).stem == "latentroles"
         if not ours and not command:
-            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}: "
+            return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
-    return ""
+    return None
 
 
 def nearest(name: str, known: object) -> str:

@@ -135,7 +135,7 @@ _ALL = (
         "partial-route",
         "note",
         "A loss reaches a module by one path while another path to it is stopped.",
-        "loss `{loss}` updates module `{subject}` by one path, and another one is cut: {detail}",
+        "loss `{loss}` updates {modules} by one path, and another path there is cut",
         "This is right in every student-teacher pair that shares an encoder (SimSiam), and wrong "
         "where the stop was meant to keep the loss out of the module altogether.",
         "nothing, if one side was meant; to keep the loss out, stop the other side too, or close "
@@ -206,8 +206,8 @@ _ALL = (
         None,
         "A loss rewards the latent for revealing the action that was taken.",
         "loss `{loss}` rewards `{subject}` ({role}) for revealing the action taken",
-        "A place descriptor must be the same after a loop such as RIGHT, LEFT; here {latents} "
-        "are rewarded for making {actions} readable, on top of what the place itself tells.",
+        "A place descriptor must be the same after a loop such as RIGHT, LEFT; here the reward is "
+        "for making {actions} readable from {latents}, on top of what the place itself tells.",
         "read a DYNAMICS latent instead, or stop `{subject}`: `{subject}.stop()`",
         _LEAKAGE,
         """
@@ -220,9 +220,10 @@ _ALL = (
         "action-leak",
         None,
         "A loss asks for an action that is an input of what it reads: the answer is in the input.",
-        "loss `{loss}` asks `{subject}` ({role}) for {actions}, which it was computed from",
-        "The cheapest solution copies the action through {latents} and learns nothing about its "
-        "effect. Where the latent is a place, the copy breaks loop closure.",
+        "loss `{loss}` asks `{subject}` ({role}) for {actions}, and {actions} is an input of what "
+        "it reads",
+        "The cheapest solution passes the action on and learns nothing about its effect. Where a "
+        "place latent such as {latents} is on the way, the copy breaks loop closure.",
         "read the latent from before the action, or stop `{subject}` in this loss",
         _LEAKAGE,
         """
@@ -279,8 +280,8 @@ _ALL = (
         None,
         "A loss predicts the latent two or more steps ahead without looking again.",
         "loss `{loss}` shapes `{subject}` ({role}) to be predictable {gap} steps ahead, open loop",
-        "To be rolled out for {gap} steps the latent must carry a state of motion: {latents} are "
-        "rewarded for holding velocity and phase as well as the place.",
+        "To be rolled out for {gap} steps the latent must carry a state of motion: this rewards "
+        "velocity and phase in {latents} as well as the place.",
         "roll out a DYNAMICS latent from `{subject}.stop()`",
         _LEAKAGE,
         """

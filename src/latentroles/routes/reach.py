@@ -18,12 +18,14 @@ class Bits:
 
     Args:
         live: reached by gradient. frozen: applied with stopped parameters on a live path.
-        value: reached by value, through stops as well.
+        value: reached by value, through stops as well. behind: what the stops and gates cut off,
+            which would be live without them.
     """
 
     live: int = 0
     frozen: int = 0
     value: int = 0
+    behind: int = 0
 
 
 class Reach:
@@ -78,13 +80,16 @@ class Reach:
         return changed
 
     def _of(self, e: Expr) -> Bits:
-        live = frozen = value = 0
+        live = frozen = value = behind = 0
         for edge in self.graph.edges(e):
             below = self._bits.get(edge.operand, _NOTHING)
             value |= below.value
             if edge.cut is None:
                 live |= below.live
                 frozen |= below.frozen
+                behind |= below.behind
+            elif e.kind in ("stop", "gate"):
+                behind |= below.live | below.behind
         if e.kind == "apply":
             name, _, is_frozen = e.attrs
             value |= self._bit[name]
@@ -94,7 +99,7 @@ class Reach:
                 else:
                     live |= self._bit[name]
         latent = self._latents.get(e, 0)
-        return Bits(live | latent, frozen, value | latent)
+        return Bits(live | latent, frozen, value | latent, behind)
 
 
 _NOTHING = Bits()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, nearest
@@ -47,15 +48,21 @@ class Finding:
         return RULES[self.rule].code
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, reason: bool = True) -> str:
+        """The finding as a person reads it.
+
+        Args:
+            reason: whether to say what is wrong with it; a note says no more than its message.
+        """
         lines = [f"{self.code} {self.rule}: {self.message}"]
         if self.path:
             lines.append(f"  {self.path}")
-        if self.severity == "note":
-            return "\n".join(lines)
-        if self.why:
-            lines.append(f"  {self.why}")
-        settled = f"     measure: {self.measure}" if self.measure else ""
-        lines.append(f"  fix: {self.fix}{settled}")
+        if self.severity != "note":
+            lines += [f"  {self.why}"] * reason
+            settled = f"     measure: {self.measure}" if self.measure else ""
+            lines.append(f"  fix: {self.fix}{settled}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +78,7 @@ class Finding:
             "why": self.why,
             "fix": self.fix,
             "measure": self.measure,
-            "place": list(self.place) if self.place else None,
+            "place": [_shown(self.place[0]), self.place[1]] if self.place else None,
             "because": self.because,
         }
 
@@ -184,15 +191,29 @@ class Report:
         return ", ".join(said) or "nothing to say"
 
     def __str__(self) -> str:
-        """Every finding in full, what is allowed and why, and a summary."""
-        parts = []
-        for finding in self.findings:
-            where = "{}:{}: ".format(*finding.place) if finding.place else ""
-            parts.append(f"{where}{finding.severity} {finding}")
-        parts += [
+        """Every finding, the reason of each rule once; what is allowed and why; a summary."""
+        parts, said = [], set()
+        for f in (*self.errors, *self.warnings):
+            parts.append(f"{_line(f)}{f.severity} {f.text(reason=f.rule not in said)}")
+            said.add(f.rule)
+        notes = [f"{_line(f)}note {f}" for f in self.notes]
+        notes += [
             f"allowed {f.code} {f.rule}: {f.message}\n  because {f.because}" for f in self.allowed
         ]
+        parts += ["\n".join(notes)] * bool(notes)
         return "\n\n".join([*parts, f"{self.name}: {self.summary()}"])
+
+    def table(self) -> str:
+        """Loss by latent: the pressures that each loss puts on each latent."""
+        latents = list(dict.fromkeys(z for row in self.verdicts.values() for z in row))
+        rows = [["loss", *(f"on {z}" for z in latents)]]
+        for loss, row in self.verdicts.items():
+            rows.append([loss, *(", ".join(sorted(row[z])) or "live" for z in latents)])
+        widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+        rows.insert(1, ["-" * w for w in widths])
+        return "\n".join(
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -214,7 +235,9 @@ class Report:
         kinds = {"error": "error", "warning": "warning", "note": "notice"}
         lines = []
         for f in self.findings:
-            where = f"file={_escaped(f.place[0], True)},line={f.place[1]}," if f.place else ""
+            where = (
+                f"file={_escaped(_shown(f.place[0]), True)},line={f.place[1]}," if f.place else ""
+            )
             title = _escaped(f"{f.code} {f.rule}", True)
             text = "\n".join(filter(None, (f.message, f.path, f.why, f"fix: {f.fix}")))
             lines.append(f"::{kinds[f.severity]} {where}title={title}::{_escaped(text)}")
@@ -224,6 +247,16 @@ class Report:
 def accept(finding: Finding, because: str) -> Finding:
     """The finding, allowed for a reason."""
     return replace(finding, because=because)
+
+
+def _shown(file: str) -> str:
+    """A path as seen from the working folder, where it lies below."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
+
+
+def _line(f: Finding) -> str:
+    return f"{_shown(f.place[0])}:{f.place[1]}: " if f.place else ""
 
 
 def _escaped(text: str, in_property: bool = False) -> str:

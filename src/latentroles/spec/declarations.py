@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .spec import Spec
 
 
+# The file and line of a declaration; None where it was read from JSON.
+Place = tuple[str, int] | None
+
+
 @dataclass(frozen=True)
 class Discrete:
     """An action that is one of n, given as an integer 0..n-1."""
@@ -60,6 +64,7 @@ class Module:
     spec: Spec = field(repr=False)
     name: str
     layer: Any
+    place: Place = field(default=None, repr=False)
 
     def __call__(self, *inputs: Any) -> Expr:
         return self._apply(inputs, frozen=False)
@@ -85,6 +90,7 @@ class Target:
     name: str
     of: str
     decay: Any
+    place: Place = field(default=None, repr=False)
 
     def __call__(self, *inputs: Any) -> Expr:
         spec_of(f"target {self.name!r}", inputs)
@@ -127,6 +133,7 @@ class Latent:
     name: str
     expr: Expr
     role: Role
+    place: Place = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class Loss:
     expr: Expr
     weight: Any
     updates: tuple[str, ...] | None
+    place: Place = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -137,6 +137,10 @@ class Expr:
             return self.stop()
         return self.spec._node("scale", (self,), (float(factor),))
 
+    def live(self) -> Expr:
+        """Identity in value and derivative; says that gradient is meant to pass here."""
+        return self.spec._node("scale", (self,), (1.0,))
+
     def through(self, gate: Gate) -> Expr:
         """The expression itself where the gate is open, `stop()` where it is closed."""
         self.spec._own(gate, "gate")

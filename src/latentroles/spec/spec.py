@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from ..errors import ShapeError, SpecError, nearest, user_line
+from ..errors import ShapeError, SpecError, nearest, user_line, user_place
 from ..roles import Role
 from .declarations import (
     Allowance,
@@ -176,7 +176,7 @@ class Spec:
             raise SpecError(
                 f"{user_line()}module {name!r} needs a layer from lr.nn, got {layer!r}."
             )
-        self.modules[name] = Module(self, name, layer)
+        self.modules[name] = Module(self, name, layer, user_place())
         return self.modules[name]
 
     def target(self, module: Module, *, decay: Any, name: str | None = None) -> Target:
@@ -191,7 +191,7 @@ class Spec:
             raise SpecError(f"{user_line()}an EMA decay lies in [0, 1], got {decay}.")
         key = name or f"{module.name}_target"
         self._free(key)
-        self.targets[key] = Target(self, key, module.name, decay)
+        self.targets[key] = Target(self, key, module.name, decay, user_place())
         return self.targets[key]
 
     def gate(self, name: str, *, open: bool) -> Gate:
@@ -217,7 +217,7 @@ class Spec:
                     "A label is for losses and measures; what a latent may read is an observation "
                     "or an action: declare it as one."
                 )
-        self.latents[name] = Latent(name, value, role)
+        self.latents[name] = Latent(name, value, role, user_place())
         return value
 
     def loss(
@@ -272,7 +272,7 @@ class Spec:
             for module in listed:
                 self._own(module, "module")
             mask = tuple(m.name for m in listed)
-        self.losses[name] = Loss(name, value, weight, mask)
+        self.losses[name] = Loss(name, value, weight, mask, user_place())
         if mask is not None:
             self._require_reached(name, mask)
 

@@ -1,0 +1,94 @@
+"""`lr.check`: every rule, held against a Spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..spec.declarations import Allowance
+from ..spec.spec import Spec, require_spec
+from . import contracts, wiring
+from .finding import Finding, Report, accept, find
+from .judged import Judged
+
+ISOLATED = "isolated"
+
+_RULES = (
+    wiring.vacuous,
+    wiring.dead_routes,
+    wiring.starved,
+    wiring.stale,
+    contracts.pressures,
+    contracts.under_conditioned,
+    contracts.history,
+    contracts.requirements,
+    wiring.duplicates,
+    wiring.ungated,
+    wiring.batch_statistics,
+    wiring.partial,
+)
+
+
+def check(spec: Spec) -> Report:
+    """Judges a declaration before a step is run.
+
+    The spec is written out over time, and every rule is a query on that graph: no loss says of
+    itself what it does. A finding says that an incentive is present and on which path; how much
+    it does to a latent is for `latentroles evaluate` to measure.
+
+    Returns:
+        A Report: `.ok` (no error), `.clean` (no error, no warning), `.findings`, `.allowed`,
+        `.routes`, and `.verdicts[loss][latent]`, the pressures of each loss on each latent.
+    """
+    require_spec("check", spec)
+    judged = Judged(spec)
+    found = [finding for rule in _RULES for finding in rule(judged)]
+    used: set[int] = set()
+    findings = [_allowed(spec, finding, used) for finding in found]
+    findings += _unused(spec, used)
+    return Report(spec.name, findings, judged.routes, _verdicts(judged))
+
+
+def _allowed(spec: Spec, finding: Finding, used: set[int]) -> Finding:
+    for i, allowance in enumerate(spec.allowances):
+        if _covers(allowance, finding):
+            used.add(i)
+            return accept(finding, allowance.because)
+    return finding
+
+
+def _covers(allowance: Allowance, finding: Finding) -> bool:
+    return (
+        allowance.rule in (finding.rule, finding.code)
+        and allowance.loss in (None, finding.loss)
+        and allowance.latent in (None, finding.subject)
+    )
+
+
+def _unused(spec: Spec, used: set[int]) -> Iterator[Finding]:
+    """Allowances that no finding needs; of a loss that is absent, none is asked for."""
+    for i, allowance in enumerate(spec.allowances):
+        absent = allowance.loss is not None and allowance.loss not in spec.losses
+        if i in used or absent:
+            continue
+        where = [f', loss="{allowance.loss}"'] if allowance.loss else []
+        where += [f', latent="{allowance.latent}"'] if allowance.latent else []
+        yield find(
+            "unused-allowance",
+            loss=allowance.loss,
+            subject=allowance.latent,
+            allowed=allowance.rule,
+            detail="".join(where),
+        )
+
+
+def _verdicts(judged: Judged) -> dict[str, dict[str, frozenset[str]]]:
+    verdicts = {}
+    for loss in judged.losses:
+        row: dict[str, set[str]] = {name: set() for name in judged.spec.latents}
+        for pressure in loss.pressures:
+            row[pressure.latent].add(f"{'anti:' if pressure.opposed else ''}{pressure.slug}")
+        for name, slugs in row.items():
+            if not slugs and name not in loss.shaped:
+                slugs.add(ISOLATED)
+        verdicts[loss.name] = {name: frozenset(slugs) for name, slugs in row.items()}
+    return verdicts
