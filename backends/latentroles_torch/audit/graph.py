@@ -1,0 +1,172 @@
+"""The autograd graph behind a few losses, read once and kept as integers.
+
+No backward pass is run, no hook is set, and no tensor is kept: a graph whose buffers were freed by
+`backward()` is read like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+
+from latentroles.errors import AuditError, user_line
+
+
+class GradientGraph:
+    """Who depends on whom below the losses. Linear in the number of nodes, without recursion.
+
+    Args:
+        losses: {name: scalar that needs a gradient}.
+        latents: {name: tensor}; one that needs no gradient is reached by nothing.
+
+    Attributes:
+        leaves: {node: the `id` of the tensor that accumulates its gradient there}.
+
+    Raises:
+        AuditError: a reentrant checkpoint hides part of the graph.
+    """
+
+    def __init__(self, losses: Mapping[str, Tensor], latents: Mapping[str, Tensor]):
+        marked: dict[Any, dict[int, list[str]]] = {}
+        for name, latent in latents.items():
+            if latent.requires_grad:
+                edge = get_gradient_edge(latent)
+                marked.setdefault(edge.node, {}).setdefault(edge.output_nr, []).append(name)
+        self._roots: dict[str, int] = {}
+        self._marks: dict[tuple[int, int], list[str]] = {}  # the latents on an edge
+        self._edges: list[list[int]] = []
+
+        nodes: list[Any] = []  # held here, so that each keeps its one Python object
+        index: dict[Any, int] = {}
+
+        def number(node: Any) -> int:
+            i = index.get(node)
+            if i is None:
+                i = index[node] = len(nodes)
+                nodes.append(node)
+            return i
+
+        for name, loss in losses.items():
+            root = get_gradient_edge(loss)
+            i = self._roots[name] = number(root.node)
+            for latent in marked.get(root.node, {}).get(root.output_nr, ()):
+                self._marks.setdefault((_ABOVE, i), []).append(latent)
+        for at, node in enumerate(nodes):  # which grows while it is read
+            below = []
+            for child, output in node.next_functions:
+                if child is None:
+                    continue
+                i = number(child)
+                below.append(i)
+                if child in marked and output in marked[child]:
+                    self._marks.setdefault((at, i), []).extend(marked[child][output])
+            self._edges.append(below)
+        _require_no_reentrant_checkpoint(nodes)
+        self.leaves: dict[int, int] = {
+            i: id(nodes[i].variable)
+            for i, below in enumerate(self._edges)
+            if not below and type(nodes[i]).__name__ == "AccumulateGrad"
+        }
+        self._reached = self._spread()
+
+    def _spread(self) -> list[int]:
+        """For each node the losses that reach it, as bits: all losses in one pass."""
+        waiting = [0] * len(self._edges)
+        for below in self._edges:
+            for i in below:
+                waiting[i] += 1
+        bits = [0] * len(self._edges)
+        for n, root in enumerate(self._roots.values()):
+            bits[root] |= 1 << n
+        ready = [i for i, count in enumerate(waiting) if not count]
+        while ready:
+            at = ready.pop()
+            for i in self._edges[at]:
+                bits[i] |= bits[at]
+                waiting[i] -= 1
+                if not waiting[i]:
+                    ready.append(i)
+        return bits
+
+    def reached(self, loss: str) -> frozenset[int]:
+        """The `id` of every tensor that accumulates gradient of the loss."""
+        bit = 1 << list(self._roots).index(loss)
+        return frozenset(leaf for i, leaf in self.leaves.items() if self._reached[i] & bit)
+
+    def latents(self, loss: str) -> frozenset[str]:
+        """The latents that the gradient of the loss flows into."""
+        bit = 1 << list(self._roots).index(loss)
+        found: set[str] = set()
+        for (above, i), names in self._marks.items():
+            if i == self._roots[loss] if above == _ABOVE else self._reached[above] & bit:
+                found.update(names)
+        return frozenset(found)
+
+    def path(self, loss: str, name: str, owners: Mapping[int, list[str]]) -> tuple[str, ...]:
+        """The shortest route from a loss into a module or a latent, in the user's names.
+
+        Args:
+            owners: {`id` of a parameter: the modules that have it}.
+        """
+        root = self._roots[loss]
+        above = {root: _ABOVE}
+        if self._is(name, _ABOVE, root, owners):
+            return (loss, name)
+        queue = [root]
+        for at in queue:
+            for i in self._edges[at]:
+                if self._is(name, at, i, owners):
+                    return self._named(loss, name, at, above, owners)
+                if i not in above:
+                    above[i] = at
+                    queue.append(i)
+        return ()
+
+    def _is(self, name: str, above: int, at: int, owners: Mapping[int, list[str]]) -> bool:
+        """Whether the edge ends in a parameter of that module, or is that latent."""
+        owned = owners.get(self.leaves[at], ()) if at in self.leaves else ()
+        return name in owned or name in self._marks.get((above, at), ())
+
+    def _named(
+        self,
+        loss: str,
+        name: str,
+        at: int,
+        above: Mapping[int, int],
+        owners: Mapping[int, list[str]],
+    ) -> tuple[str, ...]:
+        names: list[str] = []  # from the end of the route upwards
+        while at != _ABOVE:
+            names += self._consumed(at, owners)
+            names += self._marks.get((above[at], at), [])
+            at = above[at]
+        passed = dict.fromkeys(n for n in reversed(names) if n != name)
+        return (loss, *passed, name)
+
+    def _consumed(self, at: int, owners: Mapping[int, list[str]]) -> list[str]:
+        """The modules whose parameters a node reads, plain or through a view or two."""
+        found: dict[str, None] = {}
+        for i in self._edges[at]:
+            for _ in range(3):
+                if i in self.leaves:
+                    found |= dict.fromkeys(owners.get(self.leaves[i], ()))
+                    break
+                if len(self._edges[i]) != 1:
+                    break
+                i = self._edges[i][0]
+        return list(found)
+
+
+_ABOVE = -1  # where a root is reached from
+
+
+def _require_no_reentrant_checkpoint(nodes: list[Any]) -> None:
+    if any(kind.__name__ == "CheckpointFunctionBackward" for kind in {type(n) for n in nodes}):
+        raise AuditError(
+            f"{user_line()}a loss passes a reentrant checkpoint, whose node hides the parameters "
+            "inside it. Fix: `torch.utils.checkpoint.checkpoint(..., use_reentrant=False)`, which "
+            "computes the same and leaves the graph readable."
+        )
