@@ -1,0 +1,105 @@
+"""`routes` and `check`: what the losses of one training step reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentroles.audit import Expected, Observed, judge
+from latentroles.audit.names import targets_of
+from latentroles.routes.table import RouteTable
+from latentroles.rules.finding import Report
+
+from . import witness
+from .arguments import Optimizers, optimisers_of
+from .program import LossFunction, Program, identities_of
+from .structure import structure
+
+
+def routes(loss_fn: LossFunction, modules: Mapping[str, Any], *args: Any) -> RouteTable:
+    """Which loss updates which module, read off the program of a loss function.
+
+    The function is traced (`jax.make_jaxpr`), never run, and no gradient is taken.
+
+    Args:
+        loss_fn: `loss_fn(modules, *args)` returns a dict of scalar losses.
+        modules: {name: pytree}: parameter dicts, `eqx.Module`s, anything whose leaves are arrays.
+            They are what the step differentiates. A target network that it hands to `jax.grad` as
+            another argument belongs in `args`: no gradient is taken there, stopped or not.
+        args: the rest, such as a batch and a key. Arrays, or `jax.ShapeDtypeStruct`s in their
+            place, here and in modules; whatever is no array stays as it is.
+
+    Returns:
+        A table: `table["actor"].modules`, `table["actor"].path("encoder")`; prints as a table. A
+        route that is not live is "stopped", with the stops that end it, where the loss depends on
+        the module in value, and "unconnected" where it does not. A module whose parameters go
+        into `stop_gradient` and nowhere else is "frozen".
+
+    Raises:
+        AuditError: modules is no dict of pytrees with arrays, or the function returns no dict of
+            floating point scalars, or cannot be traced.
+    """
+    return structure(Program(loss_fn, modules, args)).table
+
+
+def check(
+    loss_fn: LossFunction,
+    modules: Mapping[str, Any],
+    *args: Any,
+    optimizers: Optimizers | None = None,
+    targets: Mapping[str, str] | None = None,
+    expected: Expected | None = None,
+    numeric: bool = True,
+) -> Report:
+    """Judges the routes of a loss function, and who moves the parameters at their ends.
+
+    One array in two modules is no finding here: arrays do not change in place, and a target
+    network that starts as `teacher = student` is right. `watch` sees the pairs that stay one.
+
+    Args:
+        loss_fn, modules, args: as of `routes`. Return every loss that is stepped.
+        optimizers: what each optax transformation is initialised with. {name: modules}, where
+            modules is a list of their names, or {module: mask} with masks as `optax.masked` has
+            them. One that is named like a loss applies that loss's gradient, a single one applies
+            all, and a pair lists them:
+
+                adam = optax.adam(3e-4)
+                state = adam.init({"encoder": encoder, "decoder": decoder})
+                audit.check(..., optimizers={"adam": ["encoder", "decoder"]})
+                audit.check(..., optimizers={
+                    "actor": ["actor"],
+                    "critics": (["q1", "q2"], ["td1", "td2"]),
+                })
+
+        targets: {"teacher": "student"}: modules that move only as copies of another. No gradient
+            may reach them.
+        expected: {loss: the modules that it should update}, or a RouteTable.
+        numeric: whether to look at gradients in numbers as well. The gradient of each loss alone
+            is compiled, and evaluated at the given parameters and at random ones; `args` stay as
+            they are. One that the program has no path for is a hidden-route; a path on which none
+            arrived in any draw, as through `x * 0`, a silent-route; a loss that is 0, or whose
+            gradient is, in every draw, a flat-loss.
+
+    Returns:
+        A Report: `.findings`, `.clean`, `.ok`, `.routes`; prints every finding.
+
+    Raises:
+        AuditError: as in `routes`, for names that do not exist, and where JAX cannot differentiate
+            the function.
+    """
+    program = Program(loss_fn, modules, args)
+    copies = targets_of(targets, program.parameters)
+    found = structure(program)
+    seen = Observed(
+        found.table,
+        identities_of(program.parameters),
+        found.reached,
+        frozen=found.frozen,
+        optimisers=optimisers_of(optimizers, modules, list(found.table)),
+        targets=copies,
+    )
+    report = judge(seen, expected)
+    if not numeric:
+        return report
+    findings = [*report, *witness.compared(found.table, witness.draws(program))]
+    return Report(report.name, findings, found.table)

@@ -1,0 +1,121 @@
+"""The routes of a program, from the loss function to the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from latentroles.audit.names import named_apart
+from latentroles.routes.table import Cell, KnownRow, RouteTable
+
+from .graph import Graph, Readers
+from .jaxpr import Walk, is_differentiable
+from .program import Parameter, Program
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the program of a loss function says.
+
+    Args:
+        table: its routes.
+        reached: {loss: the parameters that its gradient flows into}.
+        frozen: the parameters that go into a `stop_gradient` and nowhere else.
+    """
+
+    table: RouteTable
+    reached: Mapping[str, frozenset[Parameter]]
+    frozen: frozenset[Parameter]
+
+
+def structure(program: Program) -> Structure:
+    """The routes of a program, into modules, latents, and each of the modules' parameters."""
+    traced = program.traced()
+    graph, leaves, inputs = Graph(), {}, []
+    numbers = {name: i for i, name in enumerate(program.parameters, start=1)}
+    for parameter, variable in zip(program.inputs(), traced.jaxpr.invars, strict=True):
+        differentiable = is_differentiable(variable.aval)
+        if parameter is None:
+            inputs.append(graph.node(differentiable))
+        else:
+            inputs.append(graph.node(differentiable, owner=numbers[parameter.module]))
+            leaves[inputs[-1]] = parameter
+    outputs = Walk(graph).program(traced, inputs)
+    reader = Reader(graph, list(program.parameters), leaves)
+    rows, reached = [], {}
+    for loss, node in zip(program.losses, outputs, strict=True):
+        before = graph.reach(node)
+        rows.append(reader.row(loss, node, before))
+        reached[loss] = frozenset(leaves[n] for n in before if n in leaves)
+    table = RouteTable(
+        rows, modules=reader.modules, latents=reader.latents, name=_name(program.loss_fn)
+    )
+    return Structure(table, reached, reader.frozen)
+
+
+class Reader:
+    """Reads the rows of a table off a graph.
+
+    Args:
+        modules: their names; the owner 1 of the graph is the first.
+        leaves: the parameter that each input node is.
+    """
+
+    def __init__(self, graph: Graph, modules: list[str], leaves: Mapping[int, Parameter]):
+        self.graph, self.modules = graph, modules
+        own: dict[str, list[int]] = {name: [] for name in modules}
+        for node, parameter in leaves.items():
+            own[parameter.module].append(node)
+        self.latents: dict[str, list[int]] = {}
+        for node, name in graph.names.items():
+            self.latents.setdefault(name, []).append(node)
+        named_apart(modules=own, latents=self.latents)
+        self._nodes = {**own, **self.latents}
+        readers = Readers(graph)
+        self._exits = {name: graph.exits(nodes, readers) for name, nodes in self._nodes.items()}
+        self.frozen = frozenset(leaf for node, leaf in leaves.items() if readers.frozen(node))
+        self._frozen = {
+            name for name, nodes in own.items() if all(readers.frozen(n) for n in nodes)
+        }
+
+    def row(self, loss: str, output: int, before: Mapping[int, int]) -> KnownRow:
+        """The routes of a loss.
+
+        Args:
+            output: its node. before: what its gradient flows into, as of `Graph.reach`.
+        """
+        below = self.graph.depends(output)
+        cells, paths = {}, {}
+        for name, nodes in self._nodes.items():
+            there = [node for node in nodes if node in before]
+            if there:
+                part = name in self.modules and len(there) < len(nodes)
+                said = (f"{len(there)} of {len(nodes)} parameters",) if part else ()
+                cells[name] = Cell("live", said)
+                paths[name] = self._path(loss, name, there[0], before)
+            elif name in self._frozen:
+                cells[name] = Cell("frozen")
+            elif not below.isdisjoint(nodes):
+                stops = [str(stop) for node, stop in self._exits[name] if node in below]
+                cells[name] = Cell("stopped", _once(stops))
+        return KnownRow(loss, cells, modules=self.modules, latents=self.latents, paths=paths)
+
+    def _path(self, loss: str, name: str, node: int, before: Mapping[int, int]) -> tuple[str, ...]:
+        """From the loss to a node: the latents and modules that are passed, and its name."""
+        passed = [name]
+        while (following := before[node]) != node:
+            node = following
+            if node in self.graph.names:
+                passed.append(self.graph.names[node])
+            passed += [self.modules[owner - 1] for owner in self.graph.applied(node)]
+        return (loss, *reversed(_once(passed)))
+
+
+def _once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _name(loss_fn: Any) -> str:
+    name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
+    return "loss function" if name == "<lambda>" else name
