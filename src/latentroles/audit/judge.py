@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..rules.finding import Report
 from .expected import Expected, against
-from .movement import StepRecord, WatchReport, movement, times_moved
+from .movement import Movements, StepRecord, WatchReport, movement
 from .observed import Observed
 from .ownership import ownership
 from .wiring import aliased, live_targets, starved, wiring
@@ -32,9 +32,9 @@ def judge_steps(seen: Observed, steps: Sequence[StepRecord]) -> WatchReport:
     Args:
         seen: the modules, and a table of the routes that any of the steps had.
     """
-    moved = times_moved(steps, tuple(seen.parameters))
-    findings = [*aliased(seen), *live_targets(seen), *movement(steps, moved, seen.targets)]
+    movements = Movements(seen, steps)
+    findings = [*aliased(seen), *live_targets(seen), *movement(seen, steps, movements)]
     if all(step.complete for step in steps):
         # One that moves all the same is found as such.
-        findings += [f for f in starved(seen) if not moved[f.subject or ""]]
-    return WatchReport(seen.table.name, findings, seen.table, moved, len(steps))
+        findings += [f for f in starved(seen) if not movements.any[f.subject or ""]]
+    return WatchReport(seen.table.name, findings, seen.table, movements)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ..routes.table import RouteTable
 from ..rules.finding import Finding, Report, find
+from .observed import Observed
 from .ownership import quoted
 
 
@@ -35,48 +36,54 @@ class WatchReport(Report):
     """What was found by watching steps.
 
     Attributes:
-        moved: {module: the number of steps in which it moved}, every module.
+        moved: {module: the number of steps in which anything of it changed}, every module.
         steps: how many steps were run.
     """
 
     def __init__(
-        self,
-        name: str,
-        findings: Sequence[Finding],
-        routes: RouteTable,
-        moved: Mapping[str, int],
-        steps: int,
+        self, name: str, findings: Sequence[Finding], routes: RouteTable, movements: Movements
     ):
         super().__init__(name, findings, routes)
-        self.moved, self.steps = dict(moved), steps
+        self._movements = movements
+        self.moved, self.steps = dict(movements.any), movements.steps
 
     def __str__(self) -> str:
         """One line per module, and then the findings."""
         width = max(len(module) for module in self.moved)
-        lines = [
-            f"{module.ljust(width)}  moved in {count} of {self.steps} steps"
-            for module, count in self.moved.items()
-        ]
+        lines = []
+        for module, count in self.moved.items():
+            alone = " (its buffers alone)" if count and not self._movements.own[module] else ""
+            said = f"moved in {count} of {self.steps} steps{alone}"
+            lines.append(f"{module.ljust(width)}  {said}")
         return "\n".join(lines) + "\n\n" + super().__str__()
 
 
-def times_moved(steps: Sequence[StepRecord], modules: Sequence[str]) -> dict[str, int]:
-    """{module: the number of steps in which it moved}."""
-    return {module: sum(module in step.moved for step in steps) for module in modules}
+class Movements:
+    """How often each module moved.
+
+    Attributes:
+        any: {module: the number of steps in which anything of it changed}.
+        own: the same, where buffers count in modules without parameters alone: running
+            statistics follow whatever passes, and hide that nobody moves the weights.
+        steps: how many steps were watched.
+    """
+
+    def __init__(self, seen: Observed, steps: Sequence[StepRecord]):
+        self.steps = len(steps)
+        self.any = {m: sum(m in step.moved for step in steps) for m in seen.parameters}
+        self.own = {
+            m: sum("parameters" in step.moved.get(m, ()) for step in steps) if own else self.any[m]
+            for m, own in seen.parameters.items()
+        }
 
 
 def movement(
-    steps: Sequence[StepRecord], moved: Mapping[str, int], targets: Mapping[str, str]
+    seen: Observed, steps: Sequence[StepRecord], movements: Movements
 ) -> Iterator[Finding]:
-    """The findings of watched steps.
-
-    Args:
-        moved: {module: the number of steps in which it moved}, every module.
-        targets: {module that moves by a copy of another: the module that it is a copy of}.
-    """
-    yield from _never_moved(steps, moved, targets)
-    yield from _without_route(steps, moved, targets)
-    yield from _stale(moved, targets, len(steps))
+    """The findings of watched steps."""
+    yield from _never_moved(seen, steps, movements)
+    yield from _without_route(seen, steps, movements)
+    yield from _stale(seen, movements)
     yield from _unstable(steps)
     yield from _flat(steps)
 
@@ -87,21 +94,21 @@ def _reaching(steps: Sequence[StepRecord], module: str) -> list[str]:
 
 
 def _never_moved(
-    steps: Sequence[StepRecord], moved: Mapping[str, int], targets: Mapping[str, str]
+    seen: Observed, steps: Sequence[StepRecord], movements: Movements
 ) -> Iterator[Finding]:
-    for module, count in moved.items():
+    for module, count in movements.own.items():
         losses = _reaching(steps, module)
-        if losses and not count and module not in targets:
+        if losses and not count and module not in seen.targets:
             yield find("never-moved", subject=module, steps=str(len(steps)), losses=quoted(losses))
 
 
 def _without_route(
-    steps: Sequence[StepRecord], moved: Mapping[str, int], targets: Mapping[str, str]
+    seen: Observed, steps: Sequence[StepRecord], movements: Movements
 ) -> Iterator[Finding]:
     if not all(step.complete for step in steps):
         return
-    for module, count in moved.items():
-        if count and module not in targets and not _reaching(steps, module):
+    for module, count in movements.any.items():
+        if count and module not in seen.targets and not _reaching(steps, module):
             kinds = {kind for step in steps for kind in step.moved.get(module, ())}
             yield find(
                 "moved-without-route",
@@ -112,10 +119,11 @@ def _without_route(
             )
 
 
-def _stale(moved: Mapping[str, int], targets: Mapping[str, str], steps: int) -> Iterator[Finding]:
-    for module, source in targets.items():
-        if not moved[module] and moved[source]:
-            detail = f"it did not move in {steps} steps, and `{source}` moved in {moved[source]}"
+def _stale(seen: Observed, movements: Movements) -> Iterator[Finding]:
+    for module, source in seen.targets.items():
+        moved = movements.own[source]
+        if moved and not movements.own[module]:
+            detail = f"it did not move in {movements.steps} steps, and `{source}` moved in {moved}"
             yield find("stale-target", subject=module, readers="the step", detail=detail)
 
 
