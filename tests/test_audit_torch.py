@@ -2,18 +2,22 @@
 
 import copy
 import re
+import weakref
 
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.optim import SGD, Adam
 from torch.utils.checkpoint import checkpoint
 
 import latentroles as lr
-from latentroles.errors import AuditError
+from latentroles.errors import AuditError, LatentrolesError
 from latentroles.routes.table import RouteTable
 from latentroles_specs.hzp import hzp
 from latentroles_torch import audit
+from latentroles_torch.audit import assert_routes
 
 X = torch.linspace(-1, 1, 12).reshape(4, 3)
 
@@ -56,8 +60,8 @@ def test_the_path_is_in_the_users_names():
     table = audit.routes(agent.losses, agent.modules, agent.latents)
     # the first "actor" is the loss
     assert table["actor"].path("encoder") == ("actor", "actor", "z", "encoder")
-    assert table["critic"].path("encoder") == ("critic", "z", "encoder")
-    assert table["actor"].path("z") == ("actor", "z")
+    assert table["critic"].path("encoder") == ("critic", "critic", "z", "encoder")
+    assert table["actor"].path("z") == ("actor", "actor", "z")
     assert table["actor"].path("critic") == ()
 
 
@@ -66,3 +70,494 @@ def test_a_module_on_the_way_is_named():
     loss = c(b(a(X)).relu()).relu().sum()
     table = audit.routes({"loss": loss}, {"a": a, "b": b, "c": c})
     assert table["loss"].path("a") == ("loss", "c", "b", "a")
+
+
+def test_no_backward_is_run_and_none_changes_the_table():
+    agent = Agent()
+    before = audit.routes(agent.losses, agent.modules, agent.latents)
+    assert all(p.grad is None for m in agent.modules.values() for p in m.parameters())
+    agent.losses["critic"].backward()
+    after = audit.routes(agent.losses, agent.modules, agent.latents)
+    assert not before.differences(after)
+    assert after["critic"].path("encoder") == ("critic", "critic", "z", "encoder")
+
+
+def test_a_module_reached_in_part_says_how_much():
+    module = nn.ModuleList([linear(), linear()])
+    table = audit.routes({"loss": module[0](X).sum()}, {"m": module})
+    assert str(table["loss"]["m"]) == "live (2 of 4 parameters)"
+    assert table["loss"].reached == {"m": ("0.weight", "0.bias")}
+
+
+def test_a_frozen_module_reads_frozen():
+    head, backbone = linear(), linear().requires_grad_(False)
+    table = audit.routes({"loss": head(backbone(X)).sum()}, {"head": head, "backbone": backbone})
+    assert table["loss"]["backbone"].status == "frozen"
+
+
+def test_modules_are_given_in_any_form():
+    a, b, temperature = linear(), linear(), torch.ones((), requires_grad=True)
+    loss = (b(a(X)) * temperature).sum()
+    modules = {
+        "generator": a.parameters(),
+        "pairs": b.named_parameters(),
+        "both": [a, b],
+        "dict": {"weight": a.weight, "head": b},
+        "temperature": temperature,
+    }
+    table = audit.routes({"loss": loss}, modules)
+    assert table["loss"].modules == set(modules)
+    assert table["loss"].reached["both"] == ("0.weight", "0.bias", "1.weight", "1.bias")
+    assert table["loss"].reached["dict"] == ("weight", "head.weight", "head.bias")
+
+
+def test_a_deep_graph_is_read_and_freed_without_recursion():
+    cell = torch.ones((), requires_grad=True)
+    h = torch.zeros(())
+    for _ in range(100_000):
+        h = h * 0.5 + cell
+    table = audit.routes({"loss": h}, {"cell": cell}, {"h": h})
+    assert table["loss"].path("cell") == ("loss", "h", "cell")
+    alive = weakref.ref(h)
+    del h  # with 200,000 nodes
+    assert alive() is None
+    assert table["loss"].path("cell") == ("loss", "h", "cell")
+
+
+def test_a_loss_may_be_a_leaf():
+    scalar = torch.ones((), requires_grad=True)
+    table = audit.routes({"loss": scalar}, {"scalar": scalar})
+    assert table["loss"].path("scalar") == ("loss", "scalar")
+
+
+def test_latents_are_told_apart_by_output_and_by_identity():
+    encoder = linear(3, 4)
+    mean, scale = encoder(X).chunk(2, -1)
+    unused, constant = encoder(X), X.clone()
+    leaf = torch.zeros(4, 2, requires_grad=True)
+    latents = {"mean": mean, "scale": scale, "unused": unused, "x": constant, "leaf": leaf}
+    losses = {"one": (mean + leaf).sum(), "two": (mean * mean).sum() + scale.sum()}
+    table = audit.routes(losses, {"encoder": encoder}, latents)
+    assert table["one"].latents == {"mean", "leaf"}
+    assert table["two"].latents == {"mean", "scale"}
+    assert table["two"].path("scale") == ("two", "scale")
+    assert table["one"].path("leaf") == ("one", "leaf")
+
+
+def test_a_loss_that_is_a_latent_and_is_read_by_another():
+    module = linear(3, 1)
+    first = module(X).sum()
+    table = audit.routes(
+        {"first": first, "second": 2 * first, "other": module(X).sum()},
+        {"module": module},
+        {"shared": first},
+    )
+    assert table["first"].latents == table["second"].latents == {"shared"}
+    assert not table["other"].latents
+    assert table["first"].path("shared") == ("first", "shared")
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.variable = "no parameter"
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+def ensemble(members: list[nn.Module], x: Tensor) -> Tensor:
+    stacked, buffers = stack_module_state(members)
+    stacked = {name: torch.stack([m.get_parameter(name) for m in members]) for name in stacked}
+    return vmap(lambda p, b: functional_call(members[0], (p, b), (x,)))(stacked, buffers)
+
+
+def penalty(a: nn.Module, x: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(a(x).tanh().sum(), x, create_graph=True)[0].square().sum()
+
+
+PASSAGES = {
+    "a checkpoint": lambda a, b: checkpoint(a, b(X), use_reentrant=False).sum(),
+    "a custom function": lambda a, b: Double.apply(a(b(X))).sum(),
+    "a gradient penalty": lambda a, b: penalty(a, b(X)),
+    "an ensemble under vmap": lambda a, b: ensemble([a, copy.deepcopy(a)], b(X)).sum(),
+    "autocast": lambda a, b: amp(a, b),
+    "a write in place": lambda a, b: (
+        torch.zeros(4, 3).index_add_(0, torch.arange(4), a(b(X))).sum()
+    ),
+    "a factor of zero": lambda a, b: (0 * a(b(X))).sum(),
+}
+
+
+def amp(a: nn.Module, b: nn.Module) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return a(b(X)).float().sum()
+
+
+@pytest.mark.parametrize("way", PASSAGES)
+def test_the_graph_is_read_through(way):
+    a, b, other = linear(), linear(), linear()
+    table = audit.routes({"loss": PASSAGES[way](a, b)}, {"a": a, "b": b, "other": other})
+    assert table["loss"].modules == {"a", "b"}
+    assert table["loss"].path("b")[-1] == "b"
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler itself
+def test_a_compiled_module_is_one_node():
+    a, b, other = linear(), linear(), linear()
+    loss = torch.compile(a, backend="aot_eager")(b(X)).sum()
+    table = audit.routes({"loss": loss}, {"a": a, "b": b, "other": other})
+    assert table["loss"].modules == {"a", "b"}
+    assert table["loss"].path("b") == ("loss", "a", "b")
+
+
+def test_a_compiled_spec_has_its_declared_routes():
+    spec = hzp(dim=8)
+    model = lr.compile(spec, backend="torch")
+    random = np.random.default_rng(0)
+    batch = {
+        "x": random.integers(0, 256, (2, 6, 3, 56, 56), dtype=np.uint8),
+        "a": random.integers(0, 3, (2, 5)),
+        "pose": random.normal(size=(2, 6, 4)).astype(np.float32),
+    }
+    out = model(model.inputs(batch))
+    modules = {name: model.get_submodule(name) for name in spec.modules}
+    assert audit.routes(out.losses, modules) == lr.routes(spec)
+
+
+# Check ---------------------------------------------------------------------------------------
+
+
+def found(report, *slugs: str) -> None:
+    assert sorted(f.rule for f in report.findings) == sorted(slugs), report
+
+
+def test_a_clean_agent():
+    agent = Agent()
+    report = audit.check(
+        agent.losses,
+        agent.modules,
+        optimizers={
+            "critic": Adam([*agent.encoder.parameters(), *agent.critic.parameters()]),
+            "actor": Adam(agent.actor.parameters()),
+        },
+        expected={"critic": {"encoder", "critic"}, "actor": ["actor"]},
+    )
+    found(report)
+    assert report.clean
+    assert report.routes["actor"].modules == {"actor"}
+
+
+def test_a_leak_against_a_golden_file(tmp_path):
+    agent = Agent()
+    audit.routes(agent.losses, agent.modules).save(tmp_path / "routes.json")
+    agent = Agent(leak=True)
+    golden = RouteTable.load(tmp_path / "routes.json")
+    report = audit.check(agent.losses, agent.modules, agent.latents, expected=golden)
+    found(report, "unexpected-route")
+    assert "loss `actor` updates `encoder`, which is not expected\n" in str(report)
+    assert "  actor <- actor <- z <- encoder\n" in str(report)
+    found(audit.check(Agent().losses, agent.modules, expected=golden), *DETACHED)
+
+
+DETACHED = (  # the losses of one agent beside the modules of another
+    ["dead-route"] * 2 + ["missing-route"] * 3 + ["starved-module"] * 3
+)
+
+
+def test_a_gradient_that_ends_at_anothers_optimiser_is_a_note():
+    actor, critic = linear(), linear(3, 1)
+    losses = {"actor": -critic(actor(X)).mean(), "critic": critic(X).square().mean()}
+    modules = {"actor": actor, "critic": critic}
+    optimizers = {"actor": Adam(actor.parameters()), "critic": Adam(critic.parameters())}
+    report = audit.check(losses, modules, optimizers=optimizers)
+    found(report, "stray-gradient")
+    assert report.clean
+    assert report.findings[0].path == "actor <- critic"
+    joint = {"both": (Adam([*actor.parameters(), *critic.parameters()]), ["actor", "critic"])}
+    found(audit.check(losses, modules, optimizers=joint))
+    single = {"any name": joint["both"][0]}
+    found(audit.check(losses, modules, optimizers=single))
+
+
+def test_what_optimisers_leave_out_and_hold_in_vain():
+    used, idle = linear(), linear()
+    loss = {"loss": used(X).sum()}
+    optimizer = SGD([used.weight, *idle.parameters()], 0.1)
+    report = audit.check(loss, {"net": [used, idle]}, optimizers={"sgd": optimizer})
+    found(report, "unowned-parameters", "idle-parameters")
+    assert "the gradient of `loss` reaches 1 of 4 parameters (0.bias) of `net`" in str(report)
+    assert "holds 2 of 4 parameters (1.weight, 1.bias) of `net`, which no loss" in str(report)
+
+
+def test_frozen_parameters_beside_others_are_nobodys_mistake():
+    head, backbone = linear(), linear().requires_grad_(False)
+    optimizer = SGD([*head.parameters(), *backbone.parameters()], 0.1)
+    loss = {"loss": head(backbone(X)).sum()}
+    found(audit.check(loss, {"net": [head, backbone]}, optimizers={"sgd": optimizer}))
+
+
+def test_tied_weights_are_a_note_and_a_shared_teacher_is_an_error():
+    encoder, decoder = linear(), linear()
+    decoder.weight = encoder.weight
+    loss, modules = {"loss": decoder(encoder(X)).sum()}, {"encoder": encoder, "decoder": decoder}
+    report = audit.check(loss, modules)
+    found(report, "aliased-module")
+    assert report.clean
+    assert "in part: they share 1 of 2" in str(report)
+    report = audit.check(loss, modules, targets={"decoder": "encoder"})
+    assert [f.rule for f in report.errors] == ["aliased-module", "target-live"]
+
+
+# Watch ---------------------------------------------------------------------------------------
+
+
+def trainer(module: nn.Module, lr: float = 0.1):
+    """A step that trains a module, and its optimiser."""
+    optimizer = SGD(module.parameters(), lr)
+
+    def step():
+        loss = (module(X) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def test_watch_counts_what_moved_and_leaves_no_hook():
+    module = nn.Sequential(linear(), nn.BatchNorm1d(3))
+    report = audit.watch(trainer(module), {"m": module}, steps=3)
+    found(report)
+    assert report.moved == {"m": 3}
+    assert str(report).startswith("m  moved in 3 of 3 steps\n")
+    assert report.routes["loss"].modules == {"m"}
+    assert not any(p._backward_hooks for p in module.parameters())
+
+
+def test_running_statistics_do_not_hide_weights_that_stay():
+    module = nn.Sequential(linear(), nn.BatchNorm1d(3))
+    report = audit.watch(trainer(module, lr=0.0), {"m": module})
+    found(report, "never-moved")
+    assert "m  moved in 5 of 5 steps (its buffers alone)" in str(report)
+
+
+@pytest.mark.parametrize("returned", [None, 1.5, {"loss": 1.5}, {"loss": torch.ones(())}])
+def test_without_graphs_nothing_is_said_of_routes(returned):
+    module, other = linear(), linear()
+    step = trainer(module)
+
+    def numbers():
+        step()
+        return returned
+
+    report = audit.watch(numbers, {"m": module, "other": other})
+    found(report)
+    assert report.moved == {"m": 5, "other": 0}
+    assert not len(report.routes)
+
+
+def test_a_starved_module_that_does_not_move_either():
+    module, other = linear(), linear()
+    found(audit.watch(trainer(module), {"m": module, "other": other}), "starved-module")
+
+
+def test_nan_that_stays_is_no_movement():
+    module = nn.Linear(3, 3)
+    module.register_buffer("cap", torch.tensor(float("nan")))
+    assert audit.watch(lambda: None, {"m": module}).moved == {"m": 0}
+
+
+def test_a_flat_loss_by_value_and_by_gradient():
+    a, b = linear(), linear()
+
+    def step():
+        losses = {"value": (a(X) - a(X)).square().sum(), "gradient": (0 * b(X)).sum() + 1}
+        (losses["value"] + losses["gradient"]).backward()
+        return losses
+
+    report = audit.watch(step, {"a": a, "b": b}, steps=2)
+    found(report, "flat-loss", "flat-loss", "never-moved", "never-moved")
+    assert "loss `value` was exactly 0 in all 2 draws" in str(report)
+    assert "loss `gradient` had a gradient of exactly 0 in all 2 draws" in str(report)
+
+
+def test_routes_that_come_and_go():
+    a, b = linear(), linear()
+    count = iter(range(10))
+
+    def step():
+        h = a(X)
+        loss = (b(h) if next(count) % 2 else h).square().mean()
+        loss.backward()
+        with torch.no_grad():
+            for p in (*a.parameters(), *b.parameters()):
+                p.add_(0.1)
+        return {"loss": loss}
+
+    report = audit.watch(step, {"a": a, "b": b})
+    found(report, "unstable-routes")
+    assert "step 0 updates `a`, step 1 updates `a`, `b`" in str(report)
+
+
+def test_what_a_step_raises_is_passed_on_and_hooks_are_gone():
+    module = linear()
+
+    def step():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        audit.watch(step, {"m": module})
+    assert not any(p._backward_hooks for p in module.parameters())
+
+
+# assert_routes -------------------------------------------------------------------------------
+
+
+def test_assert_routes():
+    agent = Agent()
+    table = audit.routes(agent.losses, agent.modules, agent.latents)
+    assert_routes(table, {"actor": {"actor"}, "critic": ["critic", "encoder"]})
+    assert_routes(table, table, latents={"critic": {"z"}})
+
+
+def test_assert_routes_shows_both_sides_and_the_path():
+    agent = Agent(leak=True)
+    table = audit.routes(agent.losses, agent.modules, agent.latents)
+    with pytest.raises(AssertionError) as caught:
+        assert_routes(
+            table,
+            {"actor": {"actor", "critic"}, "critic": {"encoder", "critic"}},
+            latents={"critic": {"z"}},
+        )
+    assert str(caught.value) == (
+        "the routes of 'training step' changed\n"
+        "  loss   updates (expected)  updates (found)\n"
+        "  actor  actor, critic       actor, encoder\n"
+        "  not expected: actor <- actor <- z <- encoder\n"
+        "  expected, and not there: actor <- critic\n"
+        "  loss   gradient flows into (expected)  gradient flows into (found)\n"
+        "  actor  nothing                         z\n"
+        "  not expected: actor <- actor <- z"
+    )
+
+
+def test_assert_routes_against_a_table_with_another_loss():
+    agent = Agent()
+    table = audit.routes(agent.losses, agent.modules)
+    smaller = audit.routes({"actor": agent.losses["actor"]}, agent.modules)
+    with pytest.raises(AssertionError, match=r"critic +critic, encoder +there is no such loss"):
+        assert_routes(smaller, table)
+    with pytest.raises(AssertionError, match="not expected: critic <- critic"):
+        assert_routes(table, smaller)
+
+
+TABLE = RouteTable([], modules=["encoder"], name="agent")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (({"actor": {"actor"}},), "loss 'actor' that 'training step' does not have. Known: loss"),
+        (({"loss": {"encodr"}},), "a module 'encodr'.*Did you mean 'encoder'"),
+        (({"loss": "encoder"},), "a set of names such as {'encoder'}, received 'encoder'"),
+        ((["encoder"],), "a RouteTable or a dict such as .*received list"),
+        (({"loss": {"encoder"}}, {"loss": {"q"}}), "a latent 'q' that"),
+    ],
+)
+def test_assert_routes_refuses(arguments, says):
+    encoder = linear()
+    table = audit.routes({"loss": encoder(X).sum()}, {"encoder": encoder})
+    with pytest.raises(AuditError, match=says):
+        assert_routes(table, arguments[0], latents=arguments[1] if arguments[1:] else None)
+
+
+# Bad input -----------------------------------------------------------------------------------
+
+
+def inference(module: nn.Module) -> Tensor:
+    with torch.inference_mode():
+        return module(X).sum()
+
+
+M = linear()
+GOOD = {"losses": {"loss": M(X).sum()}, "modules": {"m": M}}
+BAD = {
+    "a number": ({"losses": {"loss": 0.5}}, r"loss 'loss' must be a tensor.*float.*item"),
+    "no gradient": ({"losses": {"loss": X.sum()}}, r"loss 'loss' needs no gradient: it was det"),
+    "no scalar": ({"losses": {"loss": M(X)}}, r"must be a scalar, received the shape \(4, 3\)"),
+    "inference": ({"losses": {"loss": inference(M)}}, r"inference mode.*inference_mode\(\)"),
+    "no dict": ({"losses": M(X).sum()}, r"losses= must be a dict of names, received Tensor"),
+    "empty dict": ({"losses": {}}, r"losses= is empty: there is nothing to audit"),
+    "a key": ({"losses": {0: M(X).sum()}}, r"keys of losses= must be names, received 0"),
+    "modules": ({"modules": [M]}, r"modules= must be a dict of names, received list"),
+    "no module": ({"modules": {"m": 3}}, r"module 'm' must be an nn.Module, or parameters.*int"),
+    "in a list": ({"modules": {"m": [M, "x"]}}, r"module 'm' must be an nn.Module.*received str"),
+    "no parameters": ({"modules": {"m": nn.ReLU()}}, r"module 'm' has no parameters.*leave it"),
+    "lazy": ({"modules": {"m": nn.LazyLinear(3)}}, r"'weight' has no shape yet.*run its module"),
+    "latent": ({"latents": {"z": np.zeros(3)}}, r"latent 'z' must be the very tensor.*ndarray"),
+    "twice": ({"latents": {"m": X}}, r"'m' is a name in modules= and in latents="),
+    "optimizers": (
+        {"optimizers": {"o": M}},
+        r"optimizers\['o'\] must be a torch.optim.Opt.*Linear",
+    ),
+    "no such loss": (
+        {"optimizers": {"o": (SGD([M.weight]), ["los"])}},
+        r"lists a loss 'los' that is not in losses. Did you mean 'loss'",
+    ),
+    "a listed name": (
+        {"optimizers": {"o": (SGD([M.weight]), "loss")}},
+        r"lists its losses as 'loss'. Fix: \{'o': \(optimizer, \['loss'\]\)\}",
+    ),
+    "whose": (
+        {"optimizers": {"loss": SGD([M.weight]), "other": SGD([M.bias])}},
+        r"optimizers\['other'\] is named like no loss, and there are 2 optimisers",
+    ),
+    "orphan": (
+        {
+            "losses": {"loss": M(X).sum(), "more": M(X).sum()},
+            "optimizers": {"loss": SGD([M.weight])},
+        },
+        r"no optimiser applies the gradient of loss 'more'",
+    ),
+    "target": ({"targets": {"teacher": "m"}}, r"targets= names 'teacher', which is none of"),
+    "itself": ({"targets": {"m": "m"}}, r"makes 'm' a copy of itself"),
+    "expected": ({"expected": {"lss": {"m"}}}, r"a loss 'lss' that.*Did you mean 'loss'"),
+    "reentrant": (
+        {"losses": {"loss": checkpoint(M, X.clone().requires_grad_(), use_reentrant=True).sum()}},
+        r"reentrant checkpoint.*use_reentrant=False",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_told_what_to_do(case):
+    changed, says = BAD[case]
+    with pytest.raises(AuditError, match=says) as caught:
+        audit.check(**{**GOOD, **changed})
+    assert re.match(r"test_audit_torch\.py:\d+: ", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((M(X).sum(), {"m": M}), "takes a function that runs one training step, received Tensor"),
+        ((lambda: (1.0, 2.0), {"m": M}), "must return {name: loss}.*received tuple"),
+        ((lambda: {"a": X}, {"m": M}), r"received a tensor of shape \(4, 3\)"),
+        ((lambda: M(X), {"m": M}), r"must be a scalar, received the shape \(4, 3\)"),
+        ((lambda: None, {"m": nn.ReLU()}), "module 'm' has no parameters and no buffers"),
+        ((lambda: None, {}), "modules= is empty"),
+    ],
+)
+def test_a_step_that_cannot_be_watched(arguments, says):
+    with pytest.raises(AuditError, match=says):
+        audit.watch(*arguments)
+
+
+def test_no_steps():
+    with pytest.raises(LatentrolesError, match=r"steps .* must be an integer of at least 1"):
+        audit.watch(lambda: None, {"m": M}, steps=0)

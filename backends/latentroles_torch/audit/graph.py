@@ -14,6 +14,10 @@ from torch.autograd.graph import get_gradient_edge
 
 from latentroles.errors import AuditError, user_line
 
+DEEP = 10_000  # operations one after the other, below which recursion does no harm
+_PIECE = 100
+_ABOVE = -1  # where a root is reached from
+
 
 class GradientGraph:
     """Who depends on whom below the losses. Linear in the number of nodes, without recursion.
@@ -70,25 +74,33 @@ class GradientGraph:
             for i, below in enumerate(self._edges)
             if not below and type(nodes[i]).__name__ == "AccumulateGrad"
         }
-        self._reached = self._spread()
+        order = self._order()
+        self._reached = self._spread(order)
+        if len(nodes) > DEEP:
+            _free_in_pieces(nodes, self._edges, order)
 
-    def _spread(self) -> list[int]:
-        """For each node the losses that reach it, as bits: all losses in one pass."""
+    def _order(self) -> list[int]:
+        """Every node after all that depend on it."""
         waiting = [0] * len(self._edges)
         for below in self._edges:
             for i in below:
                 waiting[i] += 1
-        bits = [0] * len(self._edges)
-        for n, root in enumerate(self._roots.values()):
-            bits[root] |= 1 << n
-        ready = [i for i, count in enumerate(waiting) if not count]
-        while ready:
-            at = ready.pop()
+        order = [i for i, count in enumerate(waiting) if not count]
+        for at in order:  # which grows while it is read
             for i in self._edges[at]:
-                bits[i] |= bits[at]
                 waiting[i] -= 1
                 if not waiting[i]:
-                    ready.append(i)
+                    order.append(i)
+        return order
+
+    def _spread(self, order: list[int]) -> list[int]:
+        """For each node the losses that reach it, as bits: all losses in one pass."""
+        bits = [0] * len(order)
+        for n, root in enumerate(self._roots.values()):
+            bits[root] |= 1 << n
+        for at in order:
+            for i in self._edges[at]:
+                bits[i] |= bits[at]
         return bits
 
     def reached(self, loss: str) -> frozenset[int]:
@@ -160,7 +172,24 @@ class GradientGraph:
         return list(found)
 
 
-_ABOVE = -1  # where a root is reached from
+def _free_in_pieces(nodes: list[Any], edges: list[list[int]], order: list[int]) -> None:
+    """Keeps PyTorch from freeing a deep graph by recursion, which overflows the stack.
+
+    PyTorch frees a graph in a loop, but for nodes that Python has seen: these free each other,
+    one inside the other. Where a tuple holds the next one, Python's own guard for nested
+    containers cuts the recursion; so one such tuple stands every few steps along every path. It
+    lies in the metadata of a node, and goes with it.
+    """
+    depth = [0] * len(nodes)
+    for at in order:
+        for i in edges[at]:
+            depth[i] = max(depth[i], depth[at] + 1)
+    if max(depth) < DEEP:
+        return
+    for at, below in enumerate(edges):
+        held = tuple(nodes[i] for i in below if depth[i] // _PIECE != depth[at] // _PIECE)
+        if held:
+            nodes[at].metadata["latentroles"] = held
 
 
 def _require_no_reentrant_checkpoint(nodes: list[Any]) -> None:
