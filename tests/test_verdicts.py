@@ -3,7 +3,7 @@
 import pytest
 
 import latentroles as lr
-from verdicts import K, model
+from verdicts import K, jepa, model, rssm
 
 ISOLATED = {"isolated"}
 CONDITIONED, ROLLED = {"conditioned-prediction"}, {"open-loop-rollout"}
@@ -162,7 +162,54 @@ def test_the_longest_step_is_reported():
     assert "target: z[t+4]" in found.path
 
 
-@pytest.mark.parametrize("loss", ["scale_dp"])
+STATISTICS = ["vicreg", "barlow_decorrelation", "center", "sigreg", "coding_rate"]
+
+
+@pytest.mark.parametrize("loss", ["scale_dp", *STATISTICS])
 def test_a_statistic_of_the_batch_is_noted(loss):
     (found,) = lr.check(model(loss)).of("batch-statistic")
     assert (found.loss, found.severity) == (loss, "note")
+
+
+@pytest.mark.parametrize("loss", STATISTICS)
+@pytest.mark.parametrize("live", [True, False])
+def test_a_statistic_of_z_puts_no_pressure_on_it(loss, live):
+    assert verdict(loss, "z", z_to_head=live) == (set() if live else ISOLATED)
+
+
+@pytest.mark.parametrize("loss", STATISTICS)
+def test_what_keeps_z_from_collapsing(loss):
+    """The centre alone admits collapse, and so does decorrelation on one batch."""
+    unmet = lr.check(model(loss, z_to_head=True)).of("requirement-unmet")
+    met = loss in ("vicreg", "sigreg", "coding_rate")
+    assert ([f.subject for f in unmet if f.severity == "warning"] == []) is met
+
+
+def test_an_rssm_with_its_posterior_stopped_leaves_the_encoder_alone():
+    report = lr.check(rssm())
+    assert set(report.verdicts["consistency"]["z"]) == ISOLATED
+    assert report.routes["consistency"].modules == {"prior"}
+    assert report.clean is False  # recon: observation-sufficiency, which no allowance covers
+    assert [f.rule for f in report.warnings] == ["observation-sufficiency"]
+
+
+@pytest.mark.parametrize(
+    ("opened", "slugs"),
+    [
+        ({"input_live": True}, CONDITIONED),
+        ({"posterior_live": True}, CONDITIONED),
+        ({"input_live": True, "posterior_live": True}, CONDITIONED | {"target-live"}),
+    ],
+)
+def test_an_rssm_that_shapes_its_posterior(opened, slugs):
+    assert set(lr.check(rssm(**opened)).verdicts["consistency"]["z"]) == slugs
+
+
+@pytest.mark.parametrize(
+    ("mode", "slugs"), [("default", ISOLATED), ("vjepa2", CONDITIONED), ("none", CONDITIONED)]
+)
+def test_the_target_encoders_of_jepa(mode, slugs):
+    report = lr.check(jepa(mode))
+    assert set(report.verdicts["prediction"]["z"]) == slugs
+    assert set(report.verdicts["vicreg"]["z"]) == set()
+    assert report.ok

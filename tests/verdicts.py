@@ -100,6 +100,11 @@ def model(
             dp.t[:-1] + dp.t[1:],
             jump(lr.concat(p.t[:-2], h_in.t[:-2], act.t[:-1], act.t[1:])),
         ),
+        "vicreg": lambda: lr.losses.vicreg(read),
+        "barlow_decorrelation": lambda: lr.losses.barlow_decorrelation(read),
+        "center": lambda: lr.losses.center(read, s.state("centre", (DIM,))),
+        "sigreg": lambda: lr.losses.sigreg(read, label="slices"),
+        "coding_rate": lambda: lr.losses.coding_rate(read),
         "rollout_kstep_p": lambda: lr.losses.kstep(p, m, K),
         "rollout_kstep_p_of_itself": lambda: lr.losses.kstep(p, p, K),
         "additivity_dp_literal": lambda: mse(dp.t[:-1] + dp.t[1:], p.t[2:] - p.t[:-2]),
@@ -109,4 +114,44 @@ def model(
     s.loss(loss, losses[loss]())
     if loss == "jepa":
         s.loss("h2z", mse(h_to_z(h), z if live_target else z.stop()))
+    return s
+
+
+def rssm(*, posterior_live: bool = False, input_live: bool = False) -> lr.Spec:
+    """A Gaussian state-space model: the prior follows a posterior that it does not shape."""
+    s = lr.Spec("rssm")
+    x = s.observation("x", (4,))
+    a = s.action("a", lr.Box(-1.0, 1.0, (2,)))
+    encoder = s.module("encoder", lr.nn.mlp(4, 2 * DIM))
+    decoder = s.module("decoder", lr.nn.mlp(DIM, 4))
+    prior = s.module("prior", lr.nn.mlp(DIM + 2, 2 * DIM))
+    mean, log_std = lr.split(encoder(x), DIM, DIM)
+    z = s.latent("z", mean, role=lr.PLACE)
+    s.loss("recon", lr.losses.mse(decoder(z), x))
+    read = z if input_live else z.stop()
+    next_mean, next_log_std = lr.split(prior(lr.concat(read.t[:-1], a)), DIM, DIM)
+    q = [e.t[1:] if posterior_live else e.t[1:].stop() for e in (mean, log_std)]
+    s.loss("consistency", lr.losses.gaussian_kl(*q, next_mean, next_log_std))
+    return s
+
+
+def jepa(mode: str) -> lr.Spec:
+    """A joint-embedding predictive model with its three kinds of target encoder.
+
+    Args:
+        mode: "default" reads and predicts the EMA copy's embeddings, "vjepa2" predicts them from
+            the online ones, "none" predicts the stopped online ones.
+    """
+    s = lr.Spec("jepa")
+    x = s.observation("x", (4,))
+    a = s.action("a", lr.Discrete(ACTIONS))
+    encoder = s.module("encoder", lr.nn.mlp(4, DIM))
+    teacher = s.target(encoder, decay=0.99)
+    predictor = s.module("predictor", lr.nn.mlp(DIM + ACTIONS, DIM))
+    z = s.latent("z", encoder(x), role=lr.PLACE)
+    read = teacher(x) if mode == "default" else z
+    aim = z.stop() if mode == "none" else teacher(x)
+    guess = predictor(lr.concat(read.t[:-1], a.one_hot()))
+    s.loss("prediction", lr.losses.mse(guess, aim.t[1:]))
+    s.loss("vicreg", lr.losses.vicreg(z))
     return s

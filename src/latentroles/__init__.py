@@ -27,6 +27,8 @@ from .routes import routes as routes
 from .rules import Finding as Finding
 from .rules import Report as Report
 from .rules import check as check
+from .rules import diff as diff
+from .rules import enforce as enforce
 from .spec import Box as Box
 from .spec import Discrete as Discrete
 from .spec import Expr as Expr

@@ -1,7 +1,7 @@
 """The `latentroles` command.
 
-Exit codes: 0 done; 1 training failed (a loss that is not finite, a full disk); 2 the command or its
-input is wrong; 130 stopped by Ctrl-C, the run saved.
+Exit codes: 0 done; 1 training failed (a loss that is not finite, a full disk), or a check found an
+error; 2 the command or its input is wrong; 130 stopped by Ctrl-C, the run saved.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from latentroles.commands import emit, plugins, routes, train
+    from latentroles.commands import check, diff, emit, explain, plugins, routes, train
 
     parser = argparse.ArgumentParser(
         prog="latentroles",
@@ -47,11 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=(
             "SPEC is a registered name (latentroles plugins lists them) or path.py:function; "
             "-p key=value sets an argument of its function. "
-            "Exit codes: 0 done, 1 training failed, 2 wrong command or input, 130 Ctrl-C."
+            "Exit codes: 0 done, 1 training failed or a check found an error, 2 wrong command or "
+            "input, 130 Ctrl-C."
         ),
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (train, routes, emit, plugins):
+    for command in (check, explain, routes, diff, train, emit, plugins):
         subparser = command.add(subparsers)
         subparser.set_defaults(run=command.run)
         subparser.add_argument(

@@ -42,7 +42,7 @@ class Rule:
     def explain(self) -> str:
         """The long form that `latentroles explain` prints."""
         severity = self.severity or "error or warning, as the role of the latent says"
-        parts = [f"{self.code} {self.slug} ({severity})", self.meaning, self.why]
+        parts = [f"{self.code} {self.slug} ({severity})", self.meaning, _spoken(self.why)]
         if self.example:
             parts.append("Example:\n" + _indented(self.example))
         parts.append(f"Fix: {_spoken(self.fix)}")
@@ -56,14 +56,26 @@ def _indented(text: str) -> str:
 
 
 def _spoken(template: str) -> str:
-    """A template read without a finding: its fields become capital letters."""
-    return template.format_map(_Capital())
+    """A template read without a finding: of a latent z, an encoder, an action."""
+    return template.format_map(_EXAMPLE)
 
 
-class _Capital(dict[str, str]):
+class _Example(dict[str, str]):
     def __missing__(self, key: str) -> str:
-        return key.upper()
+        return f"the {key.replace('_', ' ')}"
 
+
+_EXAMPLE = _Example(
+    subject="z",
+    latents="z[t]",
+    actions="a[t]",
+    module="encoder",
+    gap="several",
+    source="z",
+    path="the path that the finding shows",
+    remedy="add what is missing: a reconstruction or a regulariser for a place, a measurement "
+    "for a pose",
+)
 
 _LEAKAGE = "latentroles evaluate --only leakage"
 _CLOSURE = "latentroles evaluate --only closure"

@@ -1,4 +1,4 @@
-"""The SPEC argument: a registered name or `path.py:function`, and its `-p key=value`."""
+"""The SPEC argument: a registered name, `path.py:function` or a spec.json, and `-p key=value`."""
 
 import argparse
 import ast
@@ -8,6 +8,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,8 +27,13 @@ def add_spec(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
         "spec",
         metavar="SPEC",
         nargs="?" if optional else None,
-        help="a registered name, or path.py:function",
+        help="a registered name, path.py:function, or the spec.json of a run",
     )
+    add_parameters(parser)
+
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """Declares -p."""
     parser.add_argument(
         "-p",
         "--parameter",
@@ -45,6 +51,8 @@ def find_function(argument: str) -> SpecFunction:
         PluginError: no spec is registered under that name.
         SpecError: the file or the function does not exist, or the file fails to import.
     """
+    if argument.endswith(".json"):
+        return partial(_read_spec, Path(argument))
     path, colon, name = argument.rpartition(":")
     if not colon and not argument.endswith(".py"):
         from latentroles import plugins
@@ -74,6 +82,15 @@ def find_function(argument: str) -> SpecFunction:
             + (nearest(name, own) if own else " It defines no function.")
         )
     return function
+
+
+def _read_spec(path: Path) -> Spec:
+    try:
+        return Spec.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SpecError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise SpecError(f"{str(path)!r} is not JSON: {error}.") from error
 
 
 def build(function: SpecFunction, parameters: Mapping[str, Any]) -> Spec:

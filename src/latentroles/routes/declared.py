@@ -79,22 +79,26 @@ class DeclaredRow:
         return (self.loss, *reversed(names))
 
     def _stops(self, name: str) -> tuple[str, ...]:
-        """The stops behind which `name` lies, those nearest to the loss first."""
-        graph, found, seen = self._reach.graph, {}, {self._expr}
-        queue = [self._expr]
+        """The stops behind which `name` lies, those nearest to the loss first.
+
+        Stops on what would carry no gradient anyway are left out, unless nothing else is there.
+        """
+        needed, redundant = {}, {}
+        graph, seen, queue = self._reach.graph, {self._expr}, [self._expr]
         for e in queue:
             for edge in graph.edges(e):
-                below = self._reach[edge.operand].value
-                held = self._reach.modules(below) | self._reach.latents(below)
-                if name not in held:
+                below = self._reach[edge.operand]
+                if not self._reach.holds(below.value, name):
                     continue
                 if edge.cut is not None:
                     on = describe(edge.operand)
-                    found[edge.cut if edge.cut.startswith("gate") else f"{edge.cut} on {on}"] = None
+                    said = edge.cut if edge.cut.startswith("gate") else f"{edge.cut} on {on}"
+                    cuts = self._reach.holds(below.live | below.behind | below.frozen, name)
+                    (needed if cuts else redundant)[said] = None
                 elif edge.operand not in seen:
                     seen.add(edge.operand)
                     queue.append(edge.operand)
-        return tuple(found)
+        return tuple(needed or redundant)
 
 
 def routes(spec: Spec) -> RouteTable:

@@ -57,9 +57,17 @@ class Reach:
         """The latents among `bits`."""
         return frozenset(n for n in self._named(bits) if n in self.spec.latents)
 
+    def known(self, e: Expr) -> bool:
+        """Whether `e` lies below the roots."""
+        return e in self._bits
+
     def latents_at(self, e: Expr) -> frozenset[str]:
         """The latents whose value `e` is."""
         return self.latents(self._latents.get(e, 0))
+
+    def holds(self, bits: int, name: str) -> bool:
+        """Whether a module, target or latent is among `bits`."""
+        return bool(bits & self._bit[name])
 
     def _named(self, bits: int) -> Iterator[str]:
         while bits:

@@ -41,17 +41,21 @@ def check(spec: Spec) -> Report:
     """
     require_spec("check", spec)
     judged = Judged(spec)
-    found = [finding for rule in _RULES for finding in rule(judged)]
-    used: set[int] = set()
-    findings = [_allowed(spec, finding, used) for finding in found]
+    used: set[Allowance] = set()
+    findings = [_allowed(spec, finding, used) for finding in _found(judged)]
     findings += _unused(spec, used)
     return Report(spec.name, findings, judged.routes, _verdicts(judged))
 
 
-def _allowed(spec: Spec, finding: Finding, used: set[int]) -> Finding:
-    for i, allowance in enumerate(spec.allowances):
+def _found(judged: Judged) -> Iterator[Finding]:
+    for rule in _RULES:
+        yield from rule(judged)
+
+
+def _allowed(spec: Spec, finding: Finding, used: set[Allowance]) -> Finding:
+    for allowance in spec.allowances:
         if _covers(allowance, finding):
-            used.add(i)
+            used.add(allowance)
             return accept(finding, allowance.because)
     return finding
 
@@ -61,21 +65,32 @@ def _covers(allowance: Allowance, finding: Finding) -> bool:
         allowance.rule in (finding.rule, finding.code)
         and allowance.loss in (None, finding.loss)
         and allowance.latent in (None, finding.subject)
+        and allowance.module in (None, finding.subject)
     )
 
 
-def _unused(spec: Spec, used: set[int]) -> Iterator[Finding]:
-    """Allowances that no finding needs; of a loss that is absent, none is asked for."""
-    for i, allowance in enumerate(spec.allowances):
-        absent = allowance.loss is not None and allowance.loss not in spec.losses
-        if i in used or absent:
-            continue
+def _unused(spec: Spec, used: set[Allowance]) -> Iterator[Finding]:
+    """Allowances that no finding needs, whichever gates are open.
+
+    Of a loss that is absent, none is asked for.
+    """
+    unused = [
+        allowance
+        for allowance in spec.allowances
+        if allowance not in used and allowance.loss in (None, *spec.losses)
+    ]
+    if unused and not all(gate.open for gate in spec.gates.values()):
+        opened = Judged(spec.with_gates(**dict.fromkeys(spec.gates, True)))
+        found = list(_found(opened))
+        unused = [a for a in unused if not any(_covers(a, finding) for finding in found)]
+    for allowance in unused:
         where = [f', loss="{allowance.loss}"'] if allowance.loss else []
         where += [f', latent="{allowance.latent}"'] if allowance.latent else []
+        where += [f', module="{allowance.module}"'] if allowance.module else []
         yield find(
             "unused-allowance",
             loss=allowance.loss,
-            subject=allowance.latent,
+            subject=allowance.latent or allowance.module,
             allowed=allowance.rule,
             detail="".join(where),
         )

@@ -81,24 +81,16 @@ def _parts(e: Expr, weight: float) -> Iterator[tuple[Expr, float]]:
 
 
 def _scaled(e: Expr, weight: float) -> Iterator[tuple[Expr, float]]:
-    """A product with a constant or with something that carries no gradient."""
+    """The factors of a product; of one with a constant, the other factor at its weight."""
     left, right = e.inputs
-    constants = [i for i in (left, right) if i.kind == "constant"]
-    if e.attrs[0] == "div":
-        if right.kind == "constant" and right.attrs[0]:
-            yield left, weight / right.attrs[0]
-        elif _dead(right):
-            yield left, weight
-    elif constants:
-        other = right if constants[0] is left else left
-        yield other, weight * constants[0].attrs[0]
-    elif _dead(left) or _dead(right):
-        yield (right if _dead(left) else left), weight
-
-
-def _dead(e: Expr) -> bool:
-    """Whether `e` is a number to the loss: data, or stopped where it stands."""
-    return e.kind == "stop" or (e.kind == "leaf")
+    if e.attrs[0] == "div" and right.kind == "constant" and right.attrs[0]:
+        yield left, weight / right.attrs[0]
+    elif e.attrs[0] == "mul" and right.kind == "constant":
+        yield left, weight * right.attrs[0]
+    elif e.attrs[0] == "mul" and left.kind == "constant":
+        yield right, weight * left.attrs[0]
+    elif left is not right:
+        yield from ((i, weight) for i in e.inputs)
 
 
 def _comparison(e: Expr, weight: float) -> Comparison:

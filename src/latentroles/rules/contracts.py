@@ -184,4 +184,6 @@ def _prevents(judged: Judged, loss: JudgedLoss, latent: str) -> bool:
 def _given(side: Side) -> bool:
     """Whether a side does not move with training: data, or what nothing updates makes of it."""
     latents = any(side.table[m].occurrences for m in side.moments)
-    return bool(side.leaves) and not side.live and not latents
+    groups = side.table.groups
+    columns = side.leaves & (groups["observation"] | groups["action"] | groups["label"])
+    return bool(columns) and not side.live and not latents

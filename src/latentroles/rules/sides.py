@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,14 +54,9 @@ class Side:
         noise = self._group("noise")
         return bool(self.actions) and self.leaves == self.actions | noise
 
-    def only_data(self) -> bool:
-        """Whether no module of the model stands between the data and it."""
-        return bool(self.leaves & ~self._group("state")) and not self.modules
-
     def observed(self) -> bool:
-        """Whether it is an observation, as it is or through something that is no latent."""
-        latents = union(self.table[m].occurrences for m in self.moments)
-        return bool(self._group("observation")) and not (self.actions or self.live or latents)
+        """Whether it is an observation, with no module between."""
+        return bool(self._group("observation")) and not self.modules and not self.actions
 
     def frontier(self, role: int) -> int:
         """The first occurrences of latents of a role, going down."""
@@ -123,8 +119,13 @@ class Present:
             model = [m for m in atoms if self.table.source(m).modules]
             if data and model:
                 return self._side(model), self._side(data)
-        if len(operands) == 1:
-            operands = _difference(operands[0])
+            if len(operands) == 1:
+                operands = _difference(operands[0])
+        elif self.comparison.kind == "divergence":
+            half = len(operands) // 2
+            return self._side(operands[:half]), self._side(operands[half:])
+        elif self.comparison.kind not in ("classification", "contrastive"):
+            return self._side(operands), None
         left, *rest = (self._side([m]) for m in operands)
         return left, rest[0] if rest else None
 
@@ -148,7 +149,7 @@ class Present:
         source = self.table.source(m)
         return bool(source.leaves) and not source.modules
 
-    def _side(self, moments: list[Moment]) -> Side:
+    def _side(self, moments: Sequence[Moment]) -> Side:
         return Side(self.table, tuple(moments))
 
     def sides(self) -> tuple[Side, ...]:

@@ -197,3 +197,4 @@ class Allowance:
     loss: str | None
     latent: str | None
     because: str
+    module: str | None = None

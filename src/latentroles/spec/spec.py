@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ShapeError, SpecError, nearest, user_line, user_place
 from ..roles import Role
+from ..rulebook import CODES, RULES
 from .declarations import (
     Allowance,
     Box,
@@ -305,9 +306,23 @@ class Spec:
         return self.phases[name]
 
     def allow(
-        self, rule: str, *, because: str, loss: str | None = None, latent: str | None = None
+        self,
+        rule: str,
+        *,
+        because: str,
+        loss: str | None = None,
+        latent: str | None = None,
+        module: str | None = None,
     ) -> None:
-        """Accepts one finding in one place, with a reason that is printed."""
+        """Accepts one finding in one place, with a reason that is printed.
+
+        Args:
+            rule: the slug or the code of a rule, such as "observation-sufficiency" or "LR209".
+            loss, latent, module: the place: the finding's loss, and the latent or else the module,
+                target or state that it is about. What is left out is any.
+        """
+        if rule not in RULES and rule not in CODES:
+            raise SpecError(f"{user_line()}allow names no rule {rule!r}.{nearest(rule, RULES)}")
         if not because.strip():
             raise SpecError(f"{user_line()}allow({rule!r}) needs a reason in `because`.")
         if latent is not None and latent not in self.latents:
@@ -315,8 +330,13 @@ class Spec:
                 f"{user_line()}allow({rule!r}) names no latent {latent!r}."
                 f"{nearest(latent, self.latents)}"
             )
+        parts = [*self.modules, *self.targets, *self.states]
+        if module is not None and module not in parts:
+            raise SpecError(
+                f"{user_line()}allow({rule!r}) names no module {module!r}.{nearest(module, parts)}"
+            )
         # A loss of weight 0 is absent, and what is allowed there is moot.
-        self.allowances.append(Allowance(rule, loss, latent, because))
+        self.allowances.append(Allowance(rule, loss, latent, because, module))
 
     # Reading -------------------------------------------------------------------------------
 

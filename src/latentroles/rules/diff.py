@@ -1,0 +1,71 @@
+"""`lr.diff`: what a change of a model does to its routes and verdicts, for a review."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..spec.spec import Spec, require_spec
+from .check import check
+from .finding import Finding, Report
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What changes from one spec to another; prints as a review reads it.
+
+    Args:
+        routes: the routes, losses and modules that change, one line each.
+        verdicts: the pressures that change, one line each.
+        new, gone: the findings that appear and disappear, notes included.
+    """
+
+    routes: tuple[str, ...]
+    verdicts: tuple[str, ...]
+    new: tuple[Finding, ...]
+    gone: tuple[Finding, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.routes or self.verdicts or self.new or self.gone)
+
+    def __str__(self) -> str:
+        parts = [("routes", self.routes), ("pressures", self.verdicts)]
+        for title, findings in (("new findings", self.new), ("findings gone", self.gone)):
+            parts.append((title, tuple(f"{f.severity} {f.code} {f.message}" for f in findings)))
+        blocks = [
+            "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
+            for title, lines in parts
+            if lines
+        ]
+        return "\n".join(blocks) or "routes and verdicts are the same"
+
+
+def diff(before: Spec, after: Spec) -> Diff:
+    """Compares the routes, the pressures and the findings of two specs."""
+    require_spec("diff", before)
+    require_spec("diff", after)
+    old, new = check(before), check(after)
+    was, now = ({_key(f): f for f in report} for report in (old, new))
+    return Diff(
+        old.routes.differences(new.routes),
+        tuple(_verdicts(old, new)),
+        tuple(f for key, f in now.items() if key not in was),
+        tuple(f for key, f in was.items() if key not in now),
+    )
+
+
+def _key(f: Finding) -> tuple[str, str, str | None, str | None]:
+    return (f.rule, f.severity, f.loss, f.subject)
+
+
+def _verdicts(old: Report, new: Report) -> list[str]:
+    lines = []
+    for loss, row in old.verdicts.items():
+        for latent, slugs in row.items():
+            after = new.verdicts.get(loss, {}).get(latent)
+            if after is not None and after != slugs:
+                lines.append(f"{loss} on {latent}: {_named(slugs)} -> {_named(after)}")
+    return lines
+
+
+def _named(slugs: frozenset[str]) -> str:
+    return ", ".join(sorted(slugs)) or "live"

@@ -1,0 +1,133 @@
+"""`lr.enforce`: a smallest set of stops that makes the roles' contracts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..routes.reach import Reach
+from ..spec.describe import describe
+from ..spec.expr import Expr
+from ..spec.rewrite import Stop, with_stops
+from ..spec.spec import Spec, require_spec
+from .check import check
+from .finding import Finding, Report
+
+# What a stop cannot mend: a loss that is nothing, an input that is missing, or one too many.
+_BEYOND = frozenset({"vacuous-loss", "under-conditioned", "history-admitting", "dead-route"})
+
+
+@dataclass(frozen=True)
+class Enforced:
+    """What `lr.enforce` did.
+
+    Args:
+        spec: the copy in which the stops stand.
+        stops: the stops that were added, in words.
+        places: the same, as places in the graph of the spec that was given.
+        remaining: what no stop can mend.
+        report: of `spec`.
+    """
+
+    spec: Spec
+    stops: tuple[str, ...]
+    places: tuple[Stop, ...]
+    remaining: tuple[Finding, ...]
+    report: Report
+
+    def __str__(self) -> str:
+        n = len(self.stops)
+        lines = [f"{self.spec.name}: {n} stop{'' if n == 1 else 's'} added"]
+        lines += [f"  {stop}" for stop in self.stops]
+        if self.remaining:
+            lines.append("no stop can mend:")
+            lines += [f"  {f.code} {f.rule}: {f.message}" for f in self.remaining]
+        return "\n".join(lines)
+
+
+def enforce(spec: Spec) -> Enforced:
+    """Adds stops until no loss puts a pressure on a latent that its role forbids.
+
+    The set is inclusion-minimal: leave any one of them out and a forbidden pressure is back. Each
+    stop stands in one loss only, so that what other losses do to the latent stays as it was. Values
+    are unchanged. A spec that keeps its contracts comes back with no stop added.
+    """
+    require_spec("enforce", spec)
+    broken = _broken(check(spec))
+    places = list(dict.fromkeys(stop for f in broken for stop in _places(spec, f)))
+    needed = list(places)
+    goal = _count(spec, needed)
+    for place in places:
+        fewer = [other for other in needed if other != place]
+        if _count(spec, fewer) <= goal:
+            needed = fewer
+    result = with_stops(spec, needed)
+    report = check(result)
+    beyond = [*_broken(report), *(f for f in report if f.rule in _BEYOND)]
+    return Enforced(result, tuple(map(_said, needed)), tuple(needed), tuple(beyond), report)
+
+
+def _broken(report: Report) -> list[Finding]:
+    """What breaks a role's contract and can be mended by a stop, if anything can."""
+    return [
+        f
+        for f in report.errors
+        if f.rule not in _BEYOND and (f.code.startswith("LR2") or f.rule == "ungated-edge")
+    ]
+
+
+def _count(spec: Spec, stops: Sequence[Stop]) -> int:
+    return len(_broken(check(with_stops(spec, stops))))
+
+
+def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
+    """Where a stop may stand: on a live path of the loss, at what reads the latent.
+
+    Those within loops come first: they are the first to be left out again.
+    """
+    latent = spec.latents[finding.subject or ""]
+    root = latent.expr if finding.loss is None else spec.losses[finding.loss].expr
+    reach = Reach(spec, [root, *(z.expr for z in spec.latents.values())])
+    found: dict[Stop, None] = {}
+    seen, queue = {root}, [root]
+    for e in queue:
+        if reach.graph.cut(e) is not None:
+            continue
+        if finding.rule == "off-manifold-encoder":
+            if _encodes(reach, e, latent.name):
+                found[Stop(finding.loss, e, None)] = None
+        else:
+            for position, operand in enumerate(e.inputs):
+                live = reach.known(operand) and reach[operand].live
+                if live and _feeds(reach, operand, finding):
+                    found[Stop(finding.loss, e, position)] = None
+        for edge in reach.graph.edges(e):
+            if edge.operand not in seen:
+                seen.add(edge.operand)
+                queue.append(edge.operand)
+    yield from sorted(found, key=lambda stop: not stop.reader.loops())
+
+
+def _encodes(reach: Reach, e: Expr, latent: str) -> bool:
+    """Whether `e` applies a module that makes the latent, with live parameters."""
+    makers = reach.modules(reach[reach.spec.latents[latent].expr].live)
+    return e.kind == "apply" and not e.attrs[2] and e.attrs[0] in makers
+
+
+def _feeds(reach: Reach, operand: Expr, finding: Finding) -> bool:
+    """Whether the latent that is to be left alone enters by this operand."""
+    spec, latents = reach.spec, reach.latents_at(operand)
+    subject = finding.subject or ""
+    if finding.loss is None:  # another latent that feeds this one
+        return any(spec.latents[z].role != spec.latents[subject].role for z in latents)
+    return subject in latents or _encodes(reach, operand, subject)
+
+
+def _said(stop: Stop) -> str:
+    where, reader = f"loss {stop.loss}" if stop.loss else "every loss", stop.reader
+    if stop.position is None:
+        return f"{where}: {describe(reader)} becomes {reader.attrs[0]}.frozen(...)"
+    read = describe(reader.inputs[stop.position])
+    if reader.kind == "gate":
+        return f"{where}: {read} is stopped, as if gate {reader.attrs[0]} were closed"
+    return f"{where}: {read} is stopped where {describe(reader)} reads it"
