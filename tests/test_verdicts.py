@@ -10,6 +10,8 @@ CONDITIONED, ROLLED = {"conditioned-prediction"}, {"open-loop-rollout"}
 SEEN, RENDERED = {"observation-sufficiency"}, {"rendered-prediction"}
 H_LOSSES_ON_H = {
     "jepa": set(),
+    "recon_h": SEEN,
+    "h_smooth": {"temporal-adjacency"},
     "inverse_dynamics_h": {"action-leak"},
     "action_delta_h": {"conditioned-prediction", "target-live"},
     "action_delta_h_prototype": {"action-additivity", "action-leak"},
@@ -19,6 +21,8 @@ H_LOSSES_ON_H = {
 # What the losses on h put on z when the gate from z into the predictor is open.
 H_LOSSES_ON_Z = {
     "jepa": CONDITIONED,
+    "recon_h": RENDERED,  # z_t is asked for the frame at t + 1
+    "h_smooth": CONDITIONED,  # the action stands between the two
     "inverse_dynamics_h": {"action-leak"},
     "action_delta_h": {"conditioned-prediction", "target-live"},
     "action_delta_h_prototype": {"action-leak"},
@@ -30,6 +34,7 @@ Z_LOSSES = {
     "recon": SEEN,
     "recon_multi_box": SEEN,
     "pixel_delta": SEEN,
+    "pixel_delta_multi_box": SEEN,
     "inverse_dynamics_z": {"action-identity"},
     "action_delta_z": {"action-identity", "action-additivity"},
     "z_smooth": {"temporal-adjacency"},

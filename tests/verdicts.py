@@ -66,7 +66,7 @@ def model(
     z_hat = lr.rollout(lambda c, u: step(lr.concat(c, u)), start=read.t[:-K], xs=act, horizon=K)
     z_delta = decoder(z_hat) - decoder(lr.prepend(read.t[:-K], z_hat.k[:-1]))
     x_delta = (x.t[1:] - x.t[:-1]).windows(K)
-    dh = h.t[1:] - h.t[:-1]
+    dh, residual = h.t[1:] - h.t[:-1], decoder(read) - x
     mse, ce, boxes = lr.losses.mse, lr.losses.cross_entropy, {"kernels": (4, 2), "strides": (2, 1)}
     z_next = z.t[1:] if live_target else z.t[1:].stop()
 
@@ -75,6 +75,11 @@ def model(
         "recon": lambda: mse(decoder(read), x),
         "pixel_delta": lambda: mse(decoder(read.t[1:]) - decoder(read.t[:-1]), x.t[1:] - x.t[:-1]),
         "recon_multi_box": lambda: lr.losses.multi_box(decoder(read), x, **boxes),
+        "pixel_delta_multi_box": lambda: lr.losses.multi_box(
+            residual.t[1:], residual.t[:-1], **boxes
+        ),
+        "recon_h": lambda: mse(decoder(h.t[1:]), x.t[1:]),
+        "h_smooth": lambda: mse(h.t[1:], h.t[:-1]),
         "z2h": lambda: mse(h_to_z.frozen(z_to_hidden(z.stop())), z.stop()),
         "inverse_dynamics_z": lambda: ce(inverse(lr.concat(read.t[:-1], read.t[1:])), a),
         "action_delta_z": lambda: mse(prototype(act), read.t[1:] - read.t[:-1]),

@@ -7,6 +7,9 @@ into their state, which is then DYNAMICS and not PLACE.
 
 from dataclasses import dataclass
 
+from .errors import SpecError, nearest, user_line
+from .rulebook import REQUIREMENTS, RULES
+
 
 @dataclass(frozen=True)
 class Role:
@@ -17,7 +20,10 @@ class Role:
         purpose: one line, what a latent of this role describes.
         forbids: slugs of the pressures that break the role.
         cautions: slugs of the pressures that weaken it.
-        requires: slugs of what must be present, such as something that prevents collapse.
+        requires: what must be present: "anti-collapse" or "composition-measure".
+
+    Raises:
+        SpecError: a slug is no rule's, or a requirement is unknown.
     """
 
     name: str
@@ -25,6 +31,21 @@ class Role:
     forbids: frozenset[str] = frozenset()
     cautions: frozenset[str] = frozenset()
     requires: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for field, known in (
+            ("forbids", RULES),
+            ("cautions", RULES),
+            ("requires", REQUIREMENTS),
+        ):
+            # Any collection of slugs will do; equal roles are equal data.
+            slugs = frozenset(getattr(self, field))
+            object.__setattr__(self, field, slugs)
+            for slug in sorted(slugs - set(known)):
+                raise SpecError(
+                    f"{user_line()}role {self.name!r} {field} {slug!r}, which is no rule."
+                    f"{nearest(slug, known)}"
+                )
 
     def __repr__(self) -> str:
         return self.name
@@ -60,6 +81,7 @@ DYNAMICS = Role(
 POSE = Role(
     "POSE",
     "coordinates that compose under actions",
+    forbids=frozenset({"ungated-edge"}),
     cautions=frozenset({"action-leak"}),
     requires=frozenset({"composition-measure"}),
 )

@@ -152,6 +152,9 @@ _ALL = (
         "where the stop was meant to keep the loss out of the module altogether.",
         "nothing, if one side was meant; to keep the loss out, stop the other side too, or close "
         "the gate",
+        example="""
+            s.loss("agree", lr.losses.mse(predict(z.t[:-1]), z.t[1:].stop()))
+        """,
     ),
     Rule(
         "LR106",
@@ -164,6 +167,7 @@ _ALL = (
         "run the update each step; in a spec a decay below 1, or `s.update(...)` for a state",
         example="""
             teacher = s.target(encoder, decay=1.0)
+            s.loss("follow", lr.losses.mse(predict(z), teacher(x)))
         """,
     ),
     Rule(
@@ -189,7 +193,8 @@ _ALL = (
         "from the declaration, and opening or closing it later changes every such loss at once.",
         "write what is meant: `{source}.through(gate)`, `{source}.stop()` or `{source}.live()`",
         example="""
-            h = s.latent("h", lr.scan(predictor, init=lr.zeros(8), xs=lr.concat(z.t[:-1], a)), ...)
+            u = lr.concat(z.t[:-1], a.one_hot())      # z.through(gate), z.stop() or z.live()
+            h = s.latent("h", lr.scan(predictor, init=lr.zeros(8), xs=u), role=lr.DYNAMICS)
         """,
     ),
     Rule(
@@ -201,6 +206,9 @@ _ALL = (
         "Its value is not a mean over samples. Split over devices or accumulated over smaller "
         "batches, it is another loss, unless the statistic is gathered first.",
         "nothing on one device; with data parallelism, gather the batch before this loss",
+        example="""
+            s.loss("spread", lr.losses.vicreg(z))
+        """,
     ),
     Rule(
         "LR110",
@@ -210,6 +218,10 @@ _ALL = (
         '`s.allow("{allowed}"{detail})` allows a finding that is not there',
         "It would hide the finding, should a later change of the model bring it back.",
         "remove it",
+        example="""
+            s.loss("recon", lr.losses.mse(decoder(z), x))
+            s.allow("temporal-adjacency", latent="z", because="the frames are far apart")
+        """,
     ),
     # Pressures ------------------------------------------------------------------------------
     Rule(
@@ -239,7 +251,7 @@ _ALL = (
         "read the latent from before the action, or stop `{subject}` in this loss",
         _LEAKAGE,
         """
-            # h_{t+1} was computed from a_t
+            # h[t+1] was computed from a[t]
             s.loss("inverse_dynamics_h",
                    lr.losses.cross_entropy(head(lr.concat(h.t[:-1], h.t[1:])), a))
         """,
@@ -283,7 +295,8 @@ _ALL = (
         "stop `{subject}` where the predictor reads it: `{subject}.stop()` or a closed gate",
         _LEAKAGE,
         """
-            s.loss("jepa", lr.losses.mse(predict(lr.concat(z.t[:-1], a.one_hot())), z.t[1:].stop()))
+            guess = step(lr.concat(z.t[:-1], a.one_hot()))
+            s.loss("jepa", lr.losses.mse(guess, z.t[1:].stop()))
         """,
     ),
     Rule(
@@ -297,7 +310,7 @@ _ALL = (
         "roll out a DYNAMICS latent from `{subject}.stop()`",
         _LEAKAGE,
         """
-            z_hat = lr.rollout(step, start=z.t[:-4], xs=a.one_hot(), horizon=4)
+            z_hat = lr.rollout(forward, start=z.t[:-4], xs=a.one_hot(), horizon=4)
             s.loss("rollout_kstep_z", lr.losses.mse(z_hat, z.t[1:].windows(4).stop()))
         """,
     ),
@@ -311,8 +324,9 @@ _ALL = (
         "learns their average. An index that is off by one looks like this.",
         "pass {actions} to the predictor",
         example="""
-            # a.t[1:] leads away from frame t + 1, not to it
-            predict(lr.concat(z.t[:-2], a.t[1:].one_hot()))   # against z.t[1:-1]
+            # off by one: a.t[1:] leads away from frame t + 1, not to it
+            guess = step(lr.concat(z.t[:-2], a.t[1:].one_hot()))
+            s.loss("forward", lr.losses.mse(guess, z.t[1:-1].stop()))
         """,
     ),
     Rule(
@@ -370,7 +384,7 @@ _ALL = (
         "copy",
         _COLLAPSE,
         """
-            s.loss("jepa", lr.losses.mse(h_to_z(h.t[1:]), z.t[1:]))   # z.t[1:].stop()
+            s.loss("jepa", lr.losses.mse(predict(z.t[:-1]), z.t[1:]))      # z.t[1:].stop()
         """,
     ),
     Rule(

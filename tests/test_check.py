@@ -1,0 +1,455 @@
+"""`lr.check`: every rule fires where its own example says, and not on the mended one."""
+
+import json
+from textwrap import dedent
+
+import pytest
+
+import latentroles as lr
+from latentroles.rulebook import CODES, RULES, SEVERITIES
+from latentroles.rules.finding import find
+
+DIM, FRAME = 8, (3, 8, 8)
+
+
+class Model(dict):
+    """The names that an example uses; each is declared when it is first read."""
+
+    def __init__(self) -> None:
+        super().__init__(lr=lr)
+        self["s"] = lr.Spec("example")
+        self["x"] = self["s"].observation("x", FRAME)
+        self["a"] = self["s"].action("a", lr.Discrete(3))
+
+    def __missing__(self, name: str):
+        if name not in _DECLARED:
+            raise KeyError(name)
+        self[name] = _DECLARED[name](self)
+        return self[name]
+
+
+def _module(name, layer):
+    return lambda m: m["s"].module(name, layer)
+
+
+def _memory(m: Model) -> lr.Expr:
+    gate = m["s"].gate("z_to_h", open=False)
+    u = lr.concat(m["z"].through(gate).t[:-1], m["a"].one_hot())
+    return m["s"].latent("h", lr.scan(m["predictor"], init=lr.zeros(DIM), xs=u), role=lr.DYNAMICS)
+
+
+def _rolled(m: Model) -> lr.Expr:
+    return lr.rollout(m["forward"], start=m["z"].t[:-4], xs=m["a"].one_hot(), horizon=4)
+
+
+_DECLARED = {
+    "encoder": _module("encoder", lr.nn.conv_encoder(FRAME, DIM, channels=(4,))),
+    "decoder": _module("decoder", lr.nn.conv_decoder(DIM, FRAME, channels=(4,))),
+    "predictor": _module("predictor", lr.nn.gru(DIM + 3, DIM)),
+    "gru": _module("gru", lr.nn.gru(DIM, DIM)),
+    "h_to_z": _module("h_to_z", lr.nn.mlp(DIM, DIM)),
+    "predict": _module("predict", lr.nn.mlp(DIM, DIM)),
+    "forward": _module("forward", lr.nn.gru(3, DIM)),
+    "step": _module("step", lr.nn.mlp(DIM + 3, DIM)),
+    "head": _module("head", lr.nn.mlp(2 * DIM, 3)),
+    "prototype": _module("prototype", lr.nn.linear(3, DIM)),
+    "z": lambda m: m["s"].latent("z", m["encoder"](m["x"]), role=lr.PLACE),
+    "h": _memory,
+    "z_hat": _rolled,
+}
+
+
+def example(slug: str) -> lr.Spec:
+    """The spec that the example of a rule declares."""
+    names = Model()
+    exec(dedent(RULES[slug].example), {}, names)
+    return names["s"]
+
+
+# Those of specs; what only an audit can see is in the galleries.
+OF_SPECS = [r.slug for r in RULES.values() if not r.code.startswith("LR4")]
+OF_SPECS.remove("aliased-module")  # its example is foreign code
+
+
+@pytest.mark.parametrize("slug", OF_SPECS)
+def test_a_rule_fires_on_its_own_example(slug):
+    found = lr.check(example(slug)).of(slug)
+    assert found
+    levels = {f.severity for f in found}
+    assert levels <= set(SEVERITIES)
+    if RULES[slug].severity is not None:
+        assert RULES[slug].severity in levels
+
+
+@pytest.mark.parametrize("slug", OF_SPECS)
+def test_a_finding_is_complete(slug):
+    finding = lr.check(example(slug)).of(slug)[0]
+    said = f"{finding}{finding.why}{finding.fix}"
+    assert "{" not in said.replace("{`", "")
+    assert finding.code == RULES[slug].code
+    assert finding.message.strip() == finding.message
+    if finding.loss is not None:
+        assert f"`{finding.loss}`" in finding.message or slug == "unused-allowance"
+
+
+def test_the_rulebook_is_in_order():
+    codes = [rule.code for rule in RULES.values()]
+    assert codes == sorted(codes)
+    assert len(CODES) == len(RULES) == len(codes)
+    for rule in RULES.values():
+        assert "{" not in rule.explain()
+        assert rule.meaning.endswith(".")
+
+
+@pytest.mark.parametrize("role", [lr.PLACE, lr.DYNAMICS, lr.POSE, lr.DESCRIPTOR, lr.AGGREGATE])
+def test_a_role_names_rules(role):
+    assert role.forbids | role.cautions <= RULES.keys()
+
+
+# Near misses: the mended example is free of the finding ------------------------------------------
+
+MENDED = {
+    "vacuous-loss": """
+        J = s.module("J", lr.nn.mlp(DIM, DIM))
+        d = h.t[1:] - h.t[:-1]
+        s.loss("additivity_h", lr.losses.mse(d.t[:-1] + d.t[1:], J(h.t[:-2])))
+    """,
+    "duplicate-loss": """
+        s.loss("jepa", lr.losses.mse(h_to_z(h.t[1:]), z.t[1:].stop()))
+        s.loss("h2z", lr.losses.mse(h_to_z.frozen(h), z.stop()))
+    """,
+    "dead-route": 's.loss("jepa", lr.losses.mse(predict(z.stop()), z.stop()))',
+    "starved-module": 's.loss("recon", lr.losses.mse(decoder(z), x))',
+    "partial-route": 's.loss("agree", lr.losses.mse(predict(z.stop().t[:-1]), z.t[1:].stop()))',
+    "stale-target": """
+        teacher = s.target(encoder, decay=0.99)
+        s.loss("follow", lr.losses.mse(predict(z), teacher(x)))
+    """,
+    "ungated-edge": """
+        u = lr.concat(z.live().t[:-1], a.one_hot())
+        h = s.latent("h", lr.scan(predictor, init=lr.zeros(DIM), xs=u), role=lr.DYNAMICS)
+    """,
+    "batch-statistic": 's.loss("recon", lr.losses.mse(decoder(z), x))',
+    "unused-allowance": """
+        s.loss("recon", lr.losses.mse(decoder(z), x))
+        s.allow("observation-sufficiency", latent="z", because="frames are looked at")
+    """,
+    "action-identity": """
+        s.loss("inverse_dynamics_z",
+               lr.losses.cross_entropy(head(lr.concat(z.t[:-1], z.t[1:]).stop()), a))
+    """,
+    "action-leak": """
+        half = s.module("half", lr.nn.mlp(DIM, 3))
+        s.loss("inverse_dynamics_h", lr.losses.cross_entropy(half(h.t[:-1]), a))
+    """,
+    "action-additivity": """
+        s.loss("action_delta_z", lr.losses.mse(step(lr.concat(z.t[:-1], a.one_hot())), z.t[1:]))
+    """,
+    "temporal-adjacency": 's.loss("same", lr.losses.mse(predict(z), z.stop()))',
+    "conditioned-prediction": """
+        guess = step(lr.concat(z.t[:-1].stop(), a.one_hot()))
+        s.loss("jepa", lr.losses.mse(guess, z.t[1:].stop()))
+    """,
+    "open-loop-rollout": """
+        z_hat = lr.rollout(forward, start=z.t[:-1], xs=a.one_hot(), horizon=1)
+        s.loss("one_step", lr.losses.mse(z_hat, z.t[1:].windows(1).stop()))
+    """,
+    "under-conditioned": """
+        guess = step(lr.concat(z.t[:-1], a.one_hot()))
+        s.loss("forward", lr.losses.mse(guess, z.t[1:].stop()))
+    """,
+    "rendered-prediction": 's.loss("recon", lr.losses.mse(decoder(z), x))',
+    "observation-sufficiency": 's.loss("recon", lr.losses.mse(decoder(z.stop()), x))',
+    "off-manifold-encoder": """
+        s.loss("project",
+               lr.losses.mse(encoder.frozen(decoder(z_hat)), z.t[1:].windows(4).stop()))
+    """,
+    "target-live": 's.loss("jepa", lr.losses.mse(predict(z.t[:-1]), z.t[1:].stop()))',
+    "history-admitting": 'z = s.latent("z", encoder(x), role=lr.PLACE)',
+    "requirement-unmet": """
+        s.loss("jepa", lr.losses.mse(predict(z.t[:-1]), z.t[1:].stop()))
+        s.loss("spread", lr.losses.vicreg(z))
+    """,
+}
+
+
+@pytest.mark.parametrize("slug", OF_SPECS)
+def test_the_mended_example_is_free_of_it(slug):
+    names = Model()
+    names["DIM"] = DIM
+    exec(dedent(MENDED[slug]), {}, names)
+    assert lr.check(names["s"]).of(slug) == ()
+
+
+# More of single rules -----------------------------------------------------------------------------
+
+
+def simple(**extra) -> Model:
+    names = Model()
+    names["s"].loss("recon", lr.losses.mse(names["decoder"](names["z"]), names["x"]), **extra)
+    return names
+
+
+def test_a_reversed_gradient_turns_a_pressure_round():
+    m = Model()
+    head, z, a, s = m["head"], m["z"], m["a"], m["s"]
+    pair = lr.concat(z.t[:-1], z.t[1:])
+    s.loss("unlearn", lr.losses.cross_entropy(head(pair.scale_gradient(-1.0)), a))
+    s.loss("minus", -1.0 * lr.losses.cross_entropy(head(pair), a))
+    report = lr.check(s)
+    assert report.verdicts["unlearn"]["z"] == {"anti:action-identity"}
+    assert report.verdicts["minus"]["z"] == {"anti:action-identity"}
+    assert report.of("action-identity") == ()
+
+
+def test_a_frozen_head_lifts_no_pressure_but_a_frozen_encoder_does():
+    m = Model()
+    pair = lr.concat(m["z"].t[:-1], m["z"].t[1:])
+    m["s"].loss("live", lr.losses.cross_entropy(m["head"].frozen(pair), m["a"]))
+    fixed = m["encoder"].frozen(m["x"])
+    pair = lr.concat(fixed.t[:-1], fixed.t[1:])
+    m["s"].loss("fixed", lr.losses.cross_entropy(m["head"](pair), m["a"]))
+    verdicts = lr.check(m["s"]).verdicts
+    assert verdicts["live"]["z"] == {"action-identity"}
+    assert verdicts["fixed"]["z"] == {"isolated"}
+
+
+def test_a_mask_that_spares_the_encoder_leaves_z_alone():
+    m = Model()
+    pair = lr.concat(m["z"].t[:-1], m["z"].t[1:])
+    loss = lr.losses.cross_entropy(m["head"](pair), m["a"])
+    m["s"].loss("masked", loss, updates=[m["head"]])
+    assert lr.check(m["s"]).verdicts["masked"]["z"] == {"isolated"}
+
+
+def test_an_encoder_by_another_view_is_the_latent_too():
+    m = Model()
+    s, z = m["s"], m["z"]
+    noise = s.noise("crop", FRAME, axes=("batch", "time"))
+    view = m["encoder"](m["x"] + noise)
+    s.loss(
+        "inverse", lr.losses.cross_entropy(m["head"](lr.concat(view.t[:-1], view.t[1:])), m["a"])
+    )
+    s.loss("invariant", lr.losses.mse(view, z))
+    verdicts = lr.check(s).verdicts
+    assert verdicts["inverse"]["z"] == {"action-identity"}
+    assert verdicts["invariant"]["z"] == set()
+
+
+def test_a_loss_written_by_hand_is_judged_like_ours():
+    m = Model()
+    s, z = m["s"], m["z"]
+    difference = z.t[1:] - z.t[:-1]
+    s.loss("smooth", lr.square(difference).mean().mean(over="time").mean(over="batch") * 0.3)
+    gap = m["prototype"](m["a"].one_hot()) - difference
+    s.loss("delta", lr.absolute(gap).mean().mean(over="time").mean(over="batch"))
+    verdicts = lr.check(s).verdicts
+    assert verdicts["smooth"]["z"] == {"temporal-adjacency"}
+    assert verdicts["delta"]["z"] == {"action-identity", "action-additivity"}
+
+
+def test_a_step_plus_a_prototype_is_additive_too():
+    m = Model()
+    z = m["z"]
+    moved = z.t[:-1] + m["prototype"](m["a"].one_hot())
+    m["s"].loss("compose", lr.losses.mse(moved, z.t[1:].stop()))
+    assert "action-additivity" in lr.check(m["s"]).verdicts["compose"]["z"]
+
+
+def test_a_temporal_contrast_pulls_neighbours_together():
+    m = Model()
+    z = m["z"]
+    m["s"].loss("contrast", lr.losses.info_nce(z.t[1:], z.t[:-1]))
+    assert lr.check(m["s"]).verdicts["contrast"]["z"] == {"temporal-adjacency"}
+
+
+def test_a_target_copied_every_step_is_its_student():
+    m = Model()
+    teacher = m["s"].target(m["encoder"], decay=0.0)
+    m["s"].loss("follow", lr.losses.mse(m["predict"](m["z"]), teacher(m["x"])))
+    (found,) = lr.check(m["s"]).of("aliased-module")
+    assert (found.subject, found.severity) == ("encoder_target", "note")
+
+
+def test_a_state_without_an_update_is_stale():
+    m = Model()
+    centre = m["s"].state("centre", (DIM,))
+    m["s"].loss("centred", lr.losses.center(m["z"], centre))
+    (found,) = lr.check(m["s"]).of("stale-target")
+    assert "s.update(centre" in found.message
+
+
+def test_a_gate_that_is_closed_later_makes_a_mask_dead():
+    m = Model()
+    gate = m["s"].gate("to_decoder", open=True)
+    recon = lr.losses.mse(m["decoder"](m["z"].through(gate)), m["x"])
+    m["s"].loss("recon", recon, updates=[m["encoder"]])
+    assert not lr.check(m["s"]).of("dead-route")
+    (found,) = lr.check(m["s"].with_gates(to_decoder=False)).of("dead-route")
+    assert "`encoder` in updates=" in found.message
+
+
+def test_a_module_that_is_only_applied_frozen_is_not_starved_by_mistake():
+    m = simple()
+    m["s"].module("spare", lr.nn.linear(2, 2))
+    fixed = m["s"].module("fixed", lr.nn.linear(DIM, DIM))
+    m["s"].loss("follow", lr.losses.mse(m["predict"](m["z"]), fixed.frozen(m["z"].stop())))
+    levels = {f.subject: f.severity for f in lr.check(m["s"]).of("starved-module")}
+    assert levels == {"spare": "note", "fixed": "note"}
+
+
+def test_a_pose_may_not_read_h_without_a_gate():
+    m = Model()
+    move = m["s"].module("move", lr.nn.mlp(2 + DIM + 3, 2))
+
+    def declare(h):
+        path = lr.scan(
+            lambda p, now: p + move(lr.concat(p, *now)),
+            init=lr.zeros(2),
+            xs=(h.t[:-1], m["a"].one_hot()),
+        )
+        m["s"].latent("p", path, role=lr.POSE)
+
+    declare(m["h"])
+    m["s"].loss("scale", lr.losses.scale(m["s"].latents["p"].expr))
+    (found,) = (f for f in lr.check(m["s"]).of("ungated-edge") if f.subject == "p")
+    assert found.severity == "error"
+    mended = lr.enforce(m["s"])
+    assert len(mended.stops) == 1
+    assert not mended.report.of("ungated-edge")
+    assert mended.report.routes["scale"].modules == {"move"}
+
+
+# Allowances, reports ------------------------------------------------------------------------------
+
+
+def test_an_allowance_is_printed_with_its_reason():
+    m = simple()
+    assert not lr.check(m["s"]).clean
+    m["s"].allow("LR209", loss="recon", latent="z", because="the report shows frames")
+    report = lr.check(m["s"])
+    assert report.clean
+    assert report.allowed[0].because == "the report shows frames"
+    assert "because the report shows frames" in str(report)
+
+
+def test_an_allowance_covers_one_place_only():
+    m = simple()
+    m["s"].loss("again", lr.losses.mse(m["decoder"](m["z"].t[1:]), m["x"].t[1:] * 2.0))
+    m["s"].allow("observation-sufficiency", loss="recon", because="why not")
+    assert [f.loss for f in lr.check(m["s"]).of("observation-sufficiency")] == ["again"]
+
+
+def test_an_allowance_for_another_position_of_a_gate_is_no_finding():
+    m = Model()
+    gate = m["s"].gate("to_decoder", open=False)
+    m["s"].loss("recon", lr.losses.mse(m["decoder"](m["z"].through(gate)), m["x"]))
+    m["s"].allow("observation-sufficiency", loss="recon", because="frames are needed")
+    assert not lr.check(m["s"]).of("unused-allowance")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rule": "action-identiti"}, "no rule 'action-identiti'. Did you mean 'action-identity'?"),
+        ({"rule": "LR209", "module": "encodr"}, "no module 'encodr'. Did you mean 'encoder'?"),
+        ({"rule": "LR209", "latent": "y"}, "no latent 'y'"),
+    ],
+)
+def test_an_allowance_that_names_nothing_is_refused(arguments, message):
+    with pytest.raises(lr.SpecError, match=message.replace("?", r"\?").replace(".", r"\.")):
+        simple()["s"].allow(**arguments, because="of this")
+
+
+def test_a_role_of_ones_own_decides():
+    quiet = lr.Role("QUIET", "may be reconstructed", cautions=frozenset({"action-identity"}))
+    m = Model()
+    m["z"] = m["s"].latent("z", m["encoder"](m["x"]), role=quiet)
+    m["s"].loss("recon", lr.losses.mse(m["decoder"](m["z"]), m["x"]))
+    pair = lr.concat(m["z"].t[:-1], m["z"].t[1:])
+    m["s"].loss("inverse", lr.losses.cross_entropy(m["head"](pair), m["a"]))
+    report = lr.check(m["s"])
+    assert report.ok
+    assert [f.rule for f in report.warnings] == ["action-identity"]
+
+
+@pytest.mark.parametrize("field", ["forbids", "cautions", "requires"])
+def test_a_role_that_names_no_rule_is_refused(field):
+    with pytest.raises(lr.SpecError, match="open-loop-rolout"):
+        lr.Role("MINE", "is mine", **{field: frozenset({"open-loop-rolout"})})
+
+
+def test_a_report_reads_as_text_json_and_annotations():
+    report = lr.check(example("action-identity"))
+    text = str(report)
+    assert "test_check.py" not in text.split("\n")[0] or ": error LR201" in text
+    assert "inverse_dynamics_z <- head <- z[t], z[t+1] <- encoder        target: a[t]" in text
+    assert "making a[t] readable from z[t], z[t+1]" in text
+    assert "measure: latentroles evaluate --only leakage" in text
+    assert text.endswith(report.summary())
+    data = json.loads(json.dumps(report.to_json()))
+    assert data["findings"][0]["code"] == "LR201"
+    assert data["verdicts"]["inverse_dynamics_z"]["z"] == ["action-identity"]
+    assert data["ok"] is False
+    line = report.github().splitlines()[0]
+    assert line.startswith("::error ")
+    assert "title=LR201 action-identity::loss `inverse_dynamics_z`" in line
+    assert "%0A" in line
+
+
+def test_a_finding_stands_on_the_line_of_its_loss():
+    names = Model()
+    spec = names["s"]
+    spec.loss("recon", lr.losses.mse(names["decoder"](names["z"]), names["x"]))
+    (found,) = lr.check(spec).of("observation-sufficiency")
+    assert found.place is not None
+    assert found.place[0].endswith("test_check.py")
+    assert f"{found.place[1]}: warning LR209" in str(lr.check(spec))
+
+
+def test_annotations_escape_what_workflow_commands_read():
+    finding = find("dead-route", loss="a", place=("x,y:z.py", 3), detail="100%\nmore")
+    text = lr.Report("r", [finding], lr.routes(simple()["s"])).github()
+    assert "file=x%2Cy%3Az.py,line=3" in text
+    assert "100%25%0Amore" in text
+
+
+def test_the_reason_of_a_rule_is_said_once():
+    m = simple()
+    m["s"].loss("again", lr.losses.mse(m["decoder"](m["z"].t[1:]), m["x"].t[1:] * 2.0))
+    assert str(lr.check(m["s"])).count("is rewarded like the place itself") == 1
+
+
+def test_check_takes_a_spec():
+    with pytest.raises(lr.SpecError, match="check takes a Spec"):
+        lr.check(lambda: None)
+    with pytest.raises(lr.SpecError, match="no rule 'nothing'"):
+        lr.check(simple()["s"]).of("nothing")
+
+
+def test_a_spec_with_nothing_in_it_has_nothing_to_say():
+    report = lr.check(lr.Spec("empty"))
+    assert report.clean
+    assert str(report) == "empty: nothing to say"
+
+
+# Diff ---------------------------------------------------------------------------------------------
+
+
+def test_diff_says_what_a_gate_changes():
+    m = Model()
+    gate = m["s"].gate("to_decoder", open=True)
+    m["s"].loss("recon", lr.losses.mse(m["decoder"](m["z"].through(gate)), m["x"]))
+    closed = m["s"].with_gates(to_decoder=False)
+    changes = lr.diff(m["s"], closed)
+    assert "recon -> encoder: live -> stopped (gate to_decoder)" in changes.routes
+    assert changes.verdicts == ("recon on z: observation-sufficiency -> isolated",)
+    assert [f.rule for f in changes.new] == ["starved-module"]
+    assert [f.rule for f in changes.gone] == ["observation-sufficiency"]
+    assert "recon on z" in str(changes)
+
+
+def test_diff_of_a_spec_with_itself_is_empty():
+    spec = simple()["s"]
+    assert not lr.diff(spec, spec)
+    assert str(lr.diff(spec, spec)) == "routes and verdicts are the same"
