@@ -366,6 +366,52 @@ def test_a_starved_module_that_does_not_move_either():
     found(audit.watch(trainer(module), {"m": module, "other": other}), "starved-module")
 
 
+@pytest.mark.parametrize("cleared", ["before each backward pass", "once", "never"])
+def test_a_gradient_of_another_loss_that_is_applied(cleared):
+    actor, critic = linear(), linear(3, 1)
+    optimizers = {"actor": SGD(actor.parameters()), "critic": SGD(critic.parameters())}
+
+    def step():
+        losses = {"actor": -critic(actor(X)).mean(), "critic": critic(X).square().mean()}
+        if cleared == "once":
+            actor.zero_grad()
+            critic.zero_grad(set_to_none=False)
+        for loss, module in (("actor", actor), ("critic", critic)):
+            if cleared == "before each backward pass":
+                module.zero_grad()
+            losses[loss].backward()
+        for optimizer in optimizers.values():
+            optimizer.step()
+        return losses
+
+    report = audit.watch(step, {"actor": actor, "critic": critic}, optimizers=optimizers)
+    if cleared == "before each backward pass":
+        found(report)
+    else:
+        found(report, "stray-gradient")
+        assert "its step applied that gradient in 5 of 5 steps\n  actor <- critic" in str(report)
+
+
+def test_losses_that_are_differentiated_together():
+    body, one, two = linear(), linear(), linear()
+    optimizers = {
+        "one": (SGD([*body.parameters(), *one.parameters()]), ["first"]),
+        "two": SGD(two.parameters()),
+    }
+
+    def step():
+        h = body(X)
+        losses = {"first": one(h).square().mean(), "two": two(h.detach()).square().mean()}
+        for optimizer, _ in (optimizers["one"], (optimizers["two"], None)):
+            optimizer.zero_grad()
+        sum(losses.values(), torch.zeros(())).backward()
+        optimizers["one"][0].step()
+        optimizers["two"].step()
+        return losses
+
+    found(audit.watch(step, {"body": body, "one": one, "two": two}, optimizers=optimizers))
+
+
 def test_nan_that_stays_is_no_movement():
     module = nn.Linear(3, 3)
     module.register_buffer("cap", torch.tensor(float("nan")))
@@ -498,6 +544,7 @@ BAD = {
     "no module": ({"modules": {"m": 3}}, r"module 'm' must be an nn.Module, or parameters.*int"),
     "in a list": ({"modules": {"m": [M, "x"]}}, r"module 'm' must be an nn.Module.*received str"),
     "no parameters": ({"modules": {"m": nn.ReLU()}}, r"module 'm' has no parameters.*leave it"),
+    "no leaf": ({"modules": {"m": [2 * M.weight]}}, r"'0' in modules= was computed from other"),
     "lazy": ({"modules": {"m": nn.LazyLinear(3)}}, r"'weight' has no shape yet.*run its module"),
     "latent": ({"latents": {"z": np.zeros(3)}}, r"latent 'z' must be the very tensor.*ndarray"),
     "twice": ({"latents": {"m": X}}, r"'m' is a name in modules= and in latents="),

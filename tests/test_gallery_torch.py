@@ -22,7 +22,7 @@ def checked(p: Program) -> Report:
 
 
 def watched(p: Program) -> Report:
-    return audit.watch(p.step, p.modules, targets=p.targets)
+    return audit.watch(p.step, p.modules, optimizers=p.optimizers, targets=p.targets)
 
 
 def alarms(report: Report) -> tuple[Finding, ...]:

@@ -455,9 +455,11 @@ _ALL = (
         "stray-gradient",
         "note",
         "A loss leaves gradient in parameters that another loss's optimiser owns.",
-        "loss `{loss}` reaches {parameters} of `{subject}`, which optimiser `{optimiser}` owns",
+        "loss `{loss}` reaches {parameters} of `{subject}`, which optimiser `{optimiser}` "
+        "owns{detail}",
         "The next step of that optimiser applies it, unless the gradients are cleared in between: "
-        "a leak that depends on the order of two lines.",
+        "a leak that depends on the order of two lines. An audit of one step cannot tell and says "
+        "it as a note; watched steps that did apply it are a warning.",
         "clear the gradients of `{subject}` before its own backward pass, or stop the path",
         example="""
             actor_loss = -critic(actor(z)).mean()      # fills critic.grad as well

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
 from torch.optim import SGD, Adam, AdamW
+from torch.utils.checkpoint import checkpoint
 
 BATCH, DIM = 8, 6
 
@@ -104,6 +106,7 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     critic_target_live=("check", "unexpected-route", "actor"),
     encoder_forgotten=("check", "unowned-parameters", "encoder"),
     actor_not_stepped=("watch", "never-moved", "actor"),
+    critic_not_frozen=("watch", "stray-gradient", "critic"),
 )
 def dreamer(bug: str) -> Program:
     encoder, decoder = mlp(DIM, 16, 4), mlp(4 + 5, 16, DIM)
@@ -143,6 +146,7 @@ def dreamer(bug: str) -> Program:
         start = states.flatten(0, 1)
         start = start if bug == "imagines_from_live_states" else start.detach()
         held = [encoder, critic] if bug == "world_not_frozen" else [*world, encoder, critic]
+        held = [m for m in held if m is not critic or bug != "critic_not_frozen"]
         with no_parameter_gradients(*held):
             imagined = imagine(start)
             returns = reward(imagined[1:]) + 0.99 * critic(imagined[1:])
@@ -349,6 +353,91 @@ def vae(bug: str) -> Program:
         {"encoder": encoder, "decoder": decoder},
         {"optimizer": optimizer},
         expected={"reconstruction": {"encoder", "decoder"}, "kl": {"encoder"}},
+    )
+
+
+@program(
+    target_value_live=("check", "target-live", "target_value"),
+    dynamics_cut_off=("check", "starved-module", "dynamics"),
+)
+def muzero(bug: str) -> Program:
+    representation, dynamics = mlp(DIM, 16, 4), mlp(4 + 2, 16, 4)
+    reward, policy, value = nn.Linear(4, 1), nn.Linear(4, 3), nn.Linear(4, 1)
+    target_value = nn.ModuleList(copy.deepcopy([representation, value]))
+    prediction = nn.ModuleList([reward, policy, value])
+    optimizer = SGD(params(representation, dynamics, prediction), 0.05, momentum=0.9)
+
+    def step() -> dict[str, Tensor]:
+        frames, actions = torch.randn(4, BATCH, DIM), torch.randn(3, BATCH, 2)
+        h = representation(frames[0])
+        losses = {name: torch.zeros(()) for name in ("reward", "policy", "value")}
+        for t in range(3):
+            h = dynamics(torch.cat([h, actions[t]], -1))
+            h = h.detach() if bug == "dynamics_cut_off" else h
+            if h.requires_grad:
+                h.register_hook(lambda gradient: gradient * 0.5)
+            with torch.set_grad_enabled(bug == "target_value_live"):
+                goal = target_value[1](target_value[0](frames[t + 1]))
+            losses["reward"] = losses["reward"] + F.mse_loss(reward(h), torch.randn(BATCH, 1))
+            visits = torch.rand(BATCH, 3).softmax(-1)
+            losses["policy"] = losses["policy"] + F.cross_entropy(policy(h), visits)
+            losses["value"] = losses["value"] + F.mse_loss(value(h), goal)
+        total = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(params(representation, dynamics, prediction), 5.0)
+        optimizer.step()
+        ema(target_value[0], representation)
+        ema(target_value[1], value)
+        return losses
+
+    return Program(
+        step,
+        {
+            "representation": representation,
+            "dynamics": dynamics,
+            "prediction": prediction,
+            "target_value": target_value,
+        },
+        {"optimizer": optimizer},
+        targets={"target_value": "prediction"},
+    )
+
+
+@program(
+    decoder_on_a_stopped_code=("check", "starved-module", "encoder"),
+    gradients_cleared_before_the_step=("watch", "never-moved", "encoder"),
+)
+def masked_autoencoder(bug: str) -> Program:
+    """Accumulates gradients over two batches, in mixed precision, with checkpoints."""
+    encoder = nn.TransformerEncoderLayer(DIM, 2, 8, dropout=0.0, batch_first=True)
+    decoder, mask_token = mlp(DIM, 16, DIM), nn.Parameter(torch.zeros(DIM))
+    optimizer = AdamW([*params(encoder, decoder), mask_token], 1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1.0, i / 3))
+
+    def loss_of(x: Tensor) -> Tensor:
+        hidden = torch.rand(*x.shape[:2], 1) < 0.5
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            z = checkpoint(encoder, torch.where(hidden, mask_token, x), use_reentrant=False)
+            z = z.detach() if bug == "decoder_on_a_stopped_code" else z
+            return ((decoder(z) - x).square() * hidden).float().mean()
+
+    def step() -> dict[str, Tensor]:
+        loss = torch.zeros(())
+        for _ in range(2):
+            loss = loss_of(torch.randn(BATCH, 5, DIM)) / 2
+            loss.backward()
+        if bug == "gradients_cleared_before_the_step":
+            optimizer.zero_grad()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        return {"reconstruction": loss}
+
+    return Program(
+        step,
+        {"encoder": encoder, "decoder": decoder, "mask_token": mask_token},
+        {"optimizer": optimizer},
     )
 
 
@@ -843,6 +932,48 @@ def rnd(bug: str) -> Program:
 
 
 @program(
+    target_ensemble_live=("check", "target-live", "targets"),
+    parameters_stacked_once=("check", "unowned-parameters", "critics"),
+)
+def redq(bug: str) -> Program:
+    """An ensemble of critics run by vmap on their stacked parameters."""
+    actor, base = mlp(DIM, 16, 2), mlp(DIM + 2, 16, 1)
+    critics, _ = stack_module_state([mlp(DIM + 2, 16, 1) for _ in range(5)])
+    targets = {name: p.detach().clone() for name, p in critics.items()}
+    actor_opt = Adam(actor.parameters(), 1e-3)
+    critic_opt = Adam(critics.values(), 1e-3)
+    if bug == "parameters_stacked_once":
+        critics = {name: p.detach().clone().requires_grad_() for name, p in critics.items()}
+    if bug == "target_ensemble_live":
+        targets = {name: p.requires_grad_() for name, p in targets.items()}
+
+    def q(parameters: dict[str, Tensor], x: Tensor, action: Tensor) -> Tensor:
+        pair = torch.cat([x, action], -1)
+        return vmap(lambda p: functional_call(base, p, (pair,)))(parameters)
+
+    def step() -> dict[str, Tensor]:
+        x, ahead = torch.randn(2, BATCH, DIM)
+        taken, reward = torch.randn(BATCH, 2), torch.randn(BATCH, 1)
+        some = {name: p[torch.randperm(5)[:2]] for name, p in targets.items()}
+        goal = reward + 0.99 * q(some, ahead, actor(ahead).detach().tanh()).amin(0)
+        critic_loss = (q(critics, x, taken) - goal).square().mean()
+        update(critic_opt, critic_loss)
+        actor_loss = -q(critics, x, actor(x).tanh()).mean()
+        update(actor_opt, actor_loss)
+        with torch.no_grad():
+            for name, p in targets.items():
+                p.lerp_(critics[name], 0.1)
+        return {"critic": critic_loss, "actor": actor_loss}
+
+    return Program(
+        step,
+        {"actor": actor, "critics": critics, "targets": targets},
+        {"critic": critic_opt, "actor": actor_opt},
+        targets={"targets": "critics"},
+    )
+
+
+@program(
     value_loss_kept_from_the_torso=("check", "missing-route", "torso"),
     torso_in_two_optimisers=("check", "two-optimisers", "torso"),
     policy_without_gradient=("watch", "flat-loss", "policy"),
@@ -891,6 +1022,7 @@ def actor_critic(bug: str) -> Program:
     fakes_not_detached=("check", "unexpected-route", "generator"),
     generator_starved=("check", "starved-module", "generator"),
     generator_not_stepped=("watch", "never-moved", "generator"),
+    gradients_not_cleared=("watch", "stray-gradient", "discriminator"),
 )
 def gan(bug: str) -> Program:
     generator, discriminator = mlp(4, 16, DIM), mlp(DIM, 16, 1)
@@ -902,7 +1034,8 @@ def gan(bug: str) -> Program:
         real, fake = torch.randn(BATCH, DIM), generator(torch.randn(BATCH, 4))
         shown = fake if bug == "fakes_not_detached" else fake.detach()
         d_loss = judged(discriminator(real), real_label) + judged(discriminator(shown), fake_label)
-        d_opt.zero_grad()
+        if bug != "gradients_not_cleared":
+            d_opt.zero_grad()
         d_loss.backward(retain_graph=bug == "fakes_not_detached")
         d_opt.step()
         fake = fake.detach() if bug == "generator_starved" else fake
@@ -920,5 +1053,48 @@ def gan(bug: str) -> Program:
         expected={
             "discriminator": {"discriminator"},
             "generator": {"generator", "discriminator"},
+        },
+    )
+
+
+@program(
+    penalty_reaches_the_generator=("check", "unexpected-route", "generator"),
+    one_sided_penalty_never_active=("watch", "flat-loss", "penalty"),
+)
+def wgan_gp(bug: str) -> Program:
+    generator, critic = mlp(4, 16, DIM), mlp(DIM, 16, 1)
+    g_opt, d_opt = (Adam(m.parameters(), 1e-4, (0.0, 0.9)) for m in (generator, critic))
+
+    def gradient_penalty(real: Tensor, fake: Tensor) -> Tensor:
+        at = torch.lerp(real, fake, torch.rand(BATCH, 1))
+        if not at.requires_grad:
+            at.requires_grad_()
+        (slope,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+        length = slope.norm(dim=-1)
+        if bug == "one_sided_penalty_never_active":
+            return F.relu(length - 100).square().mean()
+        return (length - 1).square().mean()
+
+    def step() -> dict[str, Tensor]:
+        real, noise = torch.randn(BATCH, DIM), torch.randn(BATCH, 4)
+        fake = generator(noise)
+        shown = fake if bug == "penalty_reaches_the_generator" else fake.detach()
+        losses = {
+            "critic": critic(fake.detach()).mean() - critic(real).mean(),
+            "penalty": 10 * gradient_penalty(real, shown),
+        }
+        update(d_opt, losses["critic"] + losses["penalty"])
+        losses["generator"] = -critic(generator(noise)).mean()
+        update(g_opt, losses["generator"])
+        return losses
+
+    return Program(
+        step,
+        {"generator": generator, "critic": critic},
+        {"generator": g_opt, "critic": (d_opt, ["critic", "penalty"])},
+        expected={
+            "critic": {"critic"},
+            "penalty": {"critic"},
+            "generator": {"generator", "critic"},
         },
     )

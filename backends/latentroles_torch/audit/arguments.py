@@ -111,14 +111,14 @@ def parameters_of(members: Members) -> dict[str, Tensor]:
     """{path: parameter} as they are now; a plain tensor counts as a parameter.
 
     Raises:
-        AuditError: a lazy module has not been run yet.
+        AuditError: a lazy module has not been run yet, or a tensor is no leaf.
     """
     found: dict[str, Tensor] = {}
     for key, member in members.items():
         if isinstance(member, nn.Module):
             found |= dict(member.named_parameters(prefix=key))
         else:
-            found[key] = member
+            found[key] = _leaf(key, member)
     lazy = next((path for path, p in found.items() if nn.parameter.is_lazy(p)), None)
     if lazy is not None:
         raise AuditError(
@@ -126,6 +126,15 @@ def parameters_of(members: Members) -> dict[str, Tensor]:
             "the audit, and before its optimiser is built."
         )
     return found
+
+
+def _leaf(name: str, tensor: Tensor) -> Tensor:
+    if tensor.is_leaf:
+        return tensor
+    raise AuditError(
+        f"{user_line()}{name!r} in modules= was computed from other tensors: no gradient is kept "
+        "in it, and no optimiser can move it. Fix: pass the parameters that it comes from."
+    )
 
 
 def buffers_of(members: Members) -> dict[str, Tensor]:
@@ -154,20 +163,19 @@ def require_content(contents: Mapping[str, Mapping[str, Tensor]], kind: str) -> 
             )
 
 
-def optimisers_of(optimizers: object, losses: Iterable[str]) -> dict[str, Optimiser]:
-    """Returns {name: Optimiser}; {} for None.
+Given: TypeAlias = dict[str, tuple[torch.optim.Optimizer, tuple[str, ...] | None]]
 
-    A value is an optimiser, or (optimiser, [the losses whose gradient it applies]).
+
+def optimisers_given(optimizers: object) -> Given:
+    """Returns {name: (optimiser, the losses that are listed with it)}; {} for None.
 
     Raises:
-        AuditError: it is no dict of names, a value is neither, or the losses do not add up.
+        AuditError: it is no dict of names, or a value is neither an optimiser nor such a pair.
     """
     if optimizers is None:
         return {}
-    found = named("optimizers", optimizers, '{"actor": actor_optimizer}')
-    held: dict[str, frozenset[Hashable]] = {}
-    listed: dict[str, tuple[str, ...] | None] = {}
-    for name, value in found.items():
+    given: Given = {}
+    for name, value in named("optimizers", optimizers, '{"actor": actor_optimizer}').items():
         optimiser, own = value, None
         if isinstance(value, tuple) and len(value) == 2:
             optimiser, own = value
@@ -182,13 +190,26 @@ def optimisers_of(optimizers: object, losses: Iterable[str]) -> dict[str, Optimi
                 f"{user_line()}optimizers[{name!r}] must be a torch.optim.Optimizer, or "
                 f"(optimizer, [losses]), received {type(value).__name__}."
             )
-        params = [p for group in optimiser.param_groups for p in group["params"]]
-        held[name], listed[name] = frozenset(map(id, params)), own
-    owned = own_losses(listed, tuple(losses))
-    return {name: Optimiser(owned[name], held[name]) for name in found}
+        given[name] = optimiser, own
+    return given
+
+
+def optimisers_of(given: Given, losses: Iterable[str]) -> dict[str, Optimiser]:
+    """Returns {name: Optimiser}.
+
+    Raises:
+        AuditError: the losses do not add up.
+    """
+    owned = own_losses({name: own for name, (_, own) in given.items()}, tuple(losses))
+    held = {
+        name: frozenset(id(p) for group in optimiser.param_groups for p in group["params"])
+        for name, (optimiser, _) in given.items()
+    }
+    return {name: Optimiser(owned[name], held[name]) for name in given}
 
 
 def memory_of(parameter: Tensor) -> Hashable:
     """Where the numbers of a parameter lie: `p.data = q.data` makes two of them one."""
-    start = parameter.untyped_storage().data_ptr() if parameter.numel() else 0
+    plain = type(parameter) in (Tensor, nn.Parameter) and parameter.layout is torch.strided
+    start = parameter.untyped_storage().data_ptr() if plain and parameter.numel() else 0
     return (start, parameter.storage_offset()) if start else id(parameter)

@@ -19,6 +19,7 @@ from .arguments import (
     losses_of,
     members_of,
     memory_of,
+    optimisers_given,
     optimisers_of,
     parameters_of,
     require_content,
@@ -26,6 +27,9 @@ from .arguments import (
 from .graph import GradientGraph
 
 Module: TypeAlias = nn.Module | Tensor | Iterable[Any] | Mapping[str, Any]
+Optimizers: TypeAlias = Mapping[
+    str, torch.optim.Optimizer | tuple[torch.optim.Optimizer, Collection[str]]
+]
 NAME = "training step"
 
 
@@ -149,8 +153,7 @@ def check(
     modules: Mapping[str, Module],
     latents: Mapping[str, Tensor] | None = None,
     *,
-    optimizers: Mapping[str, torch.optim.Optimizer | tuple[torch.optim.Optimizer, Collection[str]]]
-    | None = None,
+    optimizers: Optimizers | None = None,
     targets: Mapping[str, str] | None = None,
     expected: Expected | None = None,
 ) -> Report:
@@ -174,7 +177,7 @@ def check(
         traced.table,
         traced.parameters,
         reached={loss: traced.graph.reached(loss) for loss in traced.table},
-        optimisers=optimisers_of(optimizers, traced.table),
+        optimisers=optimisers_of(optimisers_given(optimizers), traced.table),
         targets=targets_of(targets, traced.parameters),
     )
     return judge(seen, expected)

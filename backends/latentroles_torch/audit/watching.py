@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -16,8 +15,18 @@ from latentroles.audit.names import targets_of
 from latentroles.errors import AuditError, user_line
 from latentroles.routes.table import Cell, KnownRow, RouteTable
 
-from .arguments import Members, buffers_of, members_of, parameters_of, require_content, require_loss
-from .step import NAME, Module, Traced, observed
+from .arguments import (
+    Members,
+    buffers_of,
+    members_of,
+    optimisers_given,
+    optimisers_of,
+    parameters_of,
+    require_content,
+    require_loss,
+)
+from .gradients import Gradients
+from .step import NAME, Module, Optimizers, Traced, observed
 
 
 def watch(
@@ -25,13 +34,14 @@ def watch(
     modules: Mapping[str, Module],
     *,
     steps: int = 5,
+    optimizers: Optimizers | None = None,
     targets: Mapping[str, str] | None = None,
 ) -> WatchReport:
     """Runs `step()` a few times as it is, and compares what moved with what the losses reach.
 
     Parameters and buffers are compared bit by bit before and after each step. What the steps do to
-    weights, optimisers and generators stays done. Hooks on the parameters see whether a gradient
-    was zero, and are gone afterwards.
+    weights, optimisers and generators stays done. Hooks on parameters and optimisers see the
+    gradients that arrive and are applied, and are gone afterwards.
 
     Args:
         step: one whole training step: forward, backward, optimisers, targets. It returns
@@ -39,6 +49,7 @@ def watch(
             after `backward()`. Numbers or None are accepted, and no route is known of them.
         modules: {name: an `nn.Module`, a parameter, or an iterable or dict of these}.
         steps: how many steps to run. A loss is called flat where all of them were zero.
+        optimizers: as in `check`: finds steps that apply the gradient of another one's loss.
         targets: {"teacher": "student"}: modules that move only as copies of another.
 
     Returns:
@@ -58,11 +69,19 @@ def watch(
     contents = {name: parameters_of(own) | buffers_of(own) for name, own in members.items()}
     require_content(contents, "parameters and no buffers")
     copies = targets_of(targets, members)
-    known = _Routes()
-    records = [_watched(step, members, known) for _ in range(count)]
-    parameters = {name: parameters_of(own) for name, own in members.items()}
+    given = optimisers_given(optimizers)
+    known, gradients = _Routes(), Gradients({name: own for name, (own, _) in given.items()})
+    records = [_watched(step, members, known, gradients) for _ in range(count)]
     table = known.table(tuple(members))
-    return judge_steps(observed(table, parameters, reached={}, targets=copies), records)
+    losses = dict.fromkeys(loss for record in records for loss in record.values)
+    seen = observed(
+        table,
+        {name: parameters_of(own) for name, own in members.items()},
+        reached={},
+        optimisers=optimisers_of(given, losses) if losses else {},
+        targets=copies,
+    )
+    return judge_steps(seen, records)
 
 
 class _Routes:
@@ -87,9 +106,14 @@ class _Routes:
         return RouteTable(rows, modules=modules, name=NAME)
 
 
-def _watched(step: Callable[[], Any], members: Mapping[str, Members], known: _Routes) -> StepRecord:
+def _watched(
+    step: Callable[[], Any],
+    members: Mapping[str, Members],
+    known: _Routes,
+    gradients: Gradients,
+) -> StepRecord:
     before = _snapshot(members)
-    with _gradients(members) as arrived:
+    with gradients.watching(_parameters(members)):
         losses, numbers = _losses(step())
     moved = _moved(before, _snapshot(members))
     values = {**numbers, **{name: float(loss.detach()) for name, loss in losses.items()}}
@@ -97,12 +121,23 @@ def _watched(step: Callable[[], Any], members: Mapping[str, Members], known: _Ro
         return StepRecord(moved, values=values)
     traced = Traced(losses, {name: parameters_of(own) for name, own in members.items()}, {})
     known.add(traced.table)
-    without = set()
-    for loss in losses:
-        seen = [arrived[i] for i in traced.graph.reached(loss) if i in arrived]
-        if seen and not any(seen):
-            without.add(loss)
-    return StepRecord(moved, traced.table.live, not numbers, values, frozenset(without))
+    reached = {loss: traced.graph.reached(loss) for loss in losses}
+    return StepRecord(
+        moved,
+        traced.table.live,
+        not numbers,
+        values,
+        gradients.zero_in(reached),
+        frozenset(
+            (loss, optimiser, module)
+            for loss, optimiser, parameter in gradients.applied_of(reached)
+            for module in traced.owners.get(parameter, ())
+        ),
+    )
+
+
+def _parameters(members: Mapping[str, Members]) -> list[Tensor]:
+    return [p for own in members.values() for p in parameters_of(own).values()]
 
 
 def _losses(returned: object) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -166,28 +201,3 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
         return False
     return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
-
-
-@contextmanager
-def _gradients(members: Mapping[str, Members]) -> Iterator[dict[int, bool]]:
-    """Collects {`id` of a parameter: whether a gradient other than 0 arrived there}."""
-    arrived: dict[int, bool] = {}
-
-    def note(key: int) -> Callable[[Tensor], None]:
-        def hook(gradient: Tensor) -> None:
-            values = gradient.coalesce().values() if gradient.is_sparse else gradient
-            arrived[key] = arrived.get(key, False) or bool(values.any())
-
-        return hook
-
-    handles = [
-        parameter.register_hook(note(id(parameter)))
-        for own in members.values()
-        for parameter in parameters_of(own).values()
-        if parameter.requires_grad
-    ]
-    try:
-        yield arrived
-    finally:
-        for handle in handles:
-            handle.remove()

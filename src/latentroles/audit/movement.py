@@ -9,6 +9,7 @@ from ..routes.table import RouteTable
 from ..rules.finding import Finding, Report, find
 from .observed import Observed
 from .ownership import quoted
+from .wiring import route
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class StepRecord:
             said of modules that move although no loss reaches them.
         values: {loss: its value}, as far as known.
         without_gradient: the losses with routes whose gradient was exactly 0 in all they reach.
+        applied: (loss, optimiser, module): whose gradient the steps of optimisers applied to what.
     """
 
     moved: Mapping[str, Sequence[str]]
@@ -30,6 +32,7 @@ class StepRecord:
     complete: bool = False
     values: Mapping[str, float] = field(default_factory=dict)
     without_gradient: frozenset[str] = frozenset()
+    applied: frozenset[tuple[str, str, str]] = frozenset()
 
 
 class WatchReport(Report):
@@ -86,6 +89,7 @@ def movement(
     yield from _stale(seen, movements)
     yield from _unstable(steps)
     yield from _flat(steps)
+    yield from _stray(seen, steps)
 
 
 def _reaching(steps: Sequence[StepRecord], module: str) -> list[str]:
@@ -153,3 +157,20 @@ def _flat(steps: Sequence[StepRecord]) -> Iterator[Finding]:
         else:
             continue
         yield find("flat-loss", loss=loss, detail=detail, steps=str(draws))
+
+
+def _stray(seen: Observed, steps: Sequence[StepRecord]) -> Iterator[Finding]:
+    every = [applied for step in steps for applied in sorted(step.applied)]
+    for loss, optimiser, module in dict.fromkeys(every):
+        if loss not in seen.optimisers[optimiser].losses:
+            count = sum((loss, optimiser, module) in step.applied for step in steps)
+            yield find(
+                "stray-gradient",
+                severity="warning",
+                loss=loss,
+                subject=module,
+                path=route(seen, loss, module),
+                optimiser=optimiser,
+                parameters="parameters",
+                detail=f", and its step applied that gradient in {count} of {len(steps)} steps",
+            )

@@ -79,7 +79,7 @@ def _idle(seen: Observed, module: str, own: frozenset[Hashable]) -> Iterator[Fin
 
 
 def _stray(seen: Observed, module: str, own: frozenset[Hashable]) -> Iterator[Finding]:
-    """Only a note: a program that clears gradients before each backward pass is right."""
+    """A note: who clears gradients before each backward pass is right, and `movement` sees it."""
     for loss, reached in seen.reached.items():
         for name, optimiser in seen.optimisers.items():
             stray = reached & own & optimiser.holds
@@ -91,4 +91,5 @@ def _stray(seen: Observed, module: str, own: frozenset[Hashable]) -> Iterator[Fi
                     path=route(seen, loss, module),
                     optimiser=name,
                     parameters=seen.spoken(module, stray),
+                    detail="",
                 )
