@@ -25,8 +25,10 @@ _EXAMPLE = '{"encoder": encoder, "decoder": decoder}'
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether a leaf is an array; what is not is part of the program, as `eqx.partition` has it."""
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
+    """Whether a leaf is an array of JAX; what is not is part of the program and stays as it is."""
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return leaf.dtype.kind not in "OSUMm"
+    return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
 
 
 def is_parameter(leaf: Any) -> bool:

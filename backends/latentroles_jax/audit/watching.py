@@ -78,7 +78,7 @@ def watch(
     copies = targets_of(targets, own)
     current, before = dict(modules), _snapshot(modules)
     records, tables = [], []
-    one = set(combinations(own, 2))
+    one = _pairs(own, copies)
     for i in range(count):
         tables += _tables(routes, current, i)
         current, values = _returned(step(current, i), own)
@@ -180,6 +180,17 @@ def _moved(before: _Snapshot, after: _Snapshot) -> dict[str, tuple[str, ...]]:
         if changed or old.keys() != new.keys():
             moved[name] = tuple(kind for kind, trained in kinds if trained in changed)
     return moved
+
+
+def _pairs(
+    parameters: Mapping[str, Mapping[str, Any]], targets: Mapping[str, str]
+) -> set[tuple[str, str]]:
+    """The modules that may be one. Two single numbers that agree by chance are not."""
+    copies = [{copy, source} for copy, source in targets.items()]
+    large = {name for name, own in parameters.items() if sum(p.size for p in own.values()) > 1}
+    return {
+        pair for pair in combinations(parameters, 2) if large >= set(pair) or set(pair) in copies
+    }
 
 
 def _equal(snapshot: _Snapshot, module: str, other: str) -> bool:

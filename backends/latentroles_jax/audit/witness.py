@@ -57,10 +57,12 @@ def draws(program: Program) -> list[Draw]:
             return program(*given)
 
         values, pullback = jax.vjp(losses, parameters)
-        arrived = []
-        for i in range(len(values)):
-            (gradient,) = pullback([jnp.full_like(v, float(i == j)) for j, v in enumerate(values)])
-            arrived.append([jnp.any(g != 0) for g in gradient])
+
+        def arrives(one: Any) -> list[Any]:
+            (gradient,) = pullback([one[i].astype(v.dtype) for i, v in enumerate(values)])
+            return [jnp.any(g != 0) for g in gradient]
+
+        arrived = jax.lax.map(arrives, jnp.eye(len(values)))  # one program for all the losses
         return values, arrived
 
     random = np.random.default_rng(0)
@@ -78,7 +80,7 @@ def draws(program: Program) -> list[Draw]:
             ) from error
         reached = {
             loss: frozenset(p for p, there in zip(trained.values(), row, strict=True) if there)
-            for loss, row in zip(program.losses, arrived, strict=True)
+            for loss, row in zip(program.losses, zip(*arrived, strict=True), strict=True)
         }
         found.append(Draw(dict(zip(program.losses, map(float, values), strict=True)), reached))
     return found
