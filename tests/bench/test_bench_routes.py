@@ -1,4 +1,4 @@
-"""`lr.routes` on specs of 10, 100 and 1000 losses."""
+"""`lr.routes` and `lr.check` on specs of 10, 100 and 1000 losses."""
 
 import pytest
 
@@ -55,3 +55,14 @@ def test_routes(many, few, compare, note):
         lambda: lr.routes(smaller).live,
     )
     note(f"lr.routes: {many} losses take {1e3 * pair.seconds()[0]:.1f} ms")
+
+
+@pytest.mark.parametrize(("many", "few"), [(100, 10), (1000, 100)])
+def test_check(many, few, compare, note):
+    larger, smaller = systems(many), systems(few)
+    pair = compare(
+        f"lr.check: {many} losses / {few} losses",
+        lambda: lr.check(larger),
+        lambda: lr.check(smaller),
+    )
+    note(f"lr.check: {many} losses take {1e3 * pair.seconds()[0]:.0f} ms")

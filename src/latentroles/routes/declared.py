@@ -104,7 +104,12 @@ class DeclaredRow:
 def routes(spec: Spec) -> RouteTable:
     """The routes of every loss of `spec`, at its present gates. Linear in the size of the spec."""
     require_spec("routes", spec)
-    reach = Reach(spec, [loss.expr for loss in spec.losses.values()])
+    return table(Reach(spec, [loss.expr for loss in spec.losses.values()]))
+
+
+def table(reach: Reach) -> RouteTable:
+    """The routes of a spec whose losses are all below the roots of `reach`."""
+    spec = reach.spec
     return RouteTable(
         [DeclaredRow(reach, loss) for loss in spec.losses],
         modules=spec.modules,

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from ..spec.declarations import Allowance
 from ..spec.spec import Spec, require_spec
 from . import contracts, wiring
-from .finding import Finding, Report, accept, find
+from .finding import Finding, Report, Verdict, accept, find
 from .judged import Judged
-
-ISOLATED = "isolated"
 
 _RULES = (
     wiring.vacuous,
@@ -96,14 +94,13 @@ def _unused(spec: Spec, used: set[Allowance]) -> Iterator[Finding]:
         )
 
 
-def _verdicts(judged: Judged) -> dict[str, dict[str, frozenset[str]]]:
+def _verdicts(judged: Judged) -> dict[str, Verdict]:
+    latents = tuple(judged.spec.latents)
     verdicts = {}
     for loss in judged.losses:
-        row: dict[str, set[str]] = {name: set() for name in judged.spec.latents}
+        row: dict[str, set[str]] = {name: set() for name in loss.shaped}
         for pressure in loss.pressures:
-            row[pressure.latent].add(f"{'anti:' if pressure.opposed else ''}{pressure.slug}")
-        for name, slugs in row.items():
-            if not slugs and name not in loss.shaped:
-                slugs.add(ISOLATED)
-        verdicts[loss.name] = {name: frozenset(slugs) for name, slugs in row.items()}
+            slug = f"{'anti:' if pressure.opposed else ''}{pressure.slug}"
+            row.setdefault(pressure.latent, set()).add(slug)
+        verdicts[loss.name] = Verdict(latents, {z: frozenset(slugs) for z, slugs in row.items()})
     return verdicts

@@ -59,11 +59,11 @@ def _key(f: Finding) -> tuple[str, str, str | None, str | None]:
 
 def _verdicts(old: Report, new: Report) -> list[str]:
     lines = []
-    for loss, row in old.verdicts.items():
-        for latent, slugs in row.items():
-            after = new.verdicts.get(loss, {}).get(latent)
-            if after is not None and after != slugs:
-                lines.append(f"{loss} on {latent}: {_named(slugs)} -> {_named(after)}")
+    for loss in [loss for loss in old.verdicts if loss in new.verdicts]:
+        was, now = old.verdicts[loss], new.verdicts[loss]
+        for latent in [latent for latent in was if latent in now]:
+            if was[latent] != now[latent]:
+                lines.append(f"{loss} on {latent}: {_named(was[latent])} -> {_named(now[latent])}")
     return lines
 
 

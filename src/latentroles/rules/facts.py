@@ -172,9 +172,13 @@ class Table:
         return found
 
     def _source(self, m: Moment) -> Source:
-        below = [self._sources[o.id] for o in m.operands]
-        leaves, modules = union(s.leaves for s in below), union(s.modules for s in below)
-        clock = max((s.clock for s in below), default=-1)
+        leaves = modules = 0
+        clock = -1
+        for o in m.operands:
+            below = self._sources[o.id]
+            leaves |= below.leaves
+            modules |= below.modules
+            clock = max(clock, below.clock)
         if m.kind == "leaf":
             leaves, clock = self._leaf(m), _clock(m)
         elif m.kind == "apply":
@@ -196,32 +200,34 @@ class Table:
         return self.unrolled.make(m.kind, attrs, operands, m.cut)
 
     def _of(self, m: Moment) -> Facts:
-        below = [self._facts[o.id] for o in m.operands]
-        flows = below if m.cut is None else []
-        live = union(f.live for f in flows)
-        shaped, turned = union(f.shaped for f in flows), union(f.reversed for f in flows)
+        live = occurrences = shaped = turned = 0
+        roles = range(len(self.roles))
+        frontier, actions = [0 for _ in roles], [0 for _ in roles]
+        for o in m.operands:
+            below = self._facts[o.id]
+            occurrences |= below.occurrences
+            for r in roles:
+                frontier[r] |= below.frontier[r]
+                actions[r] |= below.actions[r]
+            if m.cut is None:
+                live |= below.live
+                shaped |= below.shaped
+                turned |= below.reversed
         if m.kind == "apply" and not m.attrs[2]:
             live |= 1 << self._module_bits[m.attrs[0]] & self._trainable
         elif m.kind == "scale" and m.attrs[0] < 0:
             shaped, turned = turned, shaped
+        elif m.kind == "leaf" and m.attrs[0] == "action":
+            actions = [self.source(m).leaves for _ in roles]
         here = self.here(m)
-        if here and live and m.kind != "scale":
-            shaped |= here
-        frontier, actions = [], []
-        is_action = m.kind == "leaf" and m.attrs[0] == "action"
-        for r, of_role in enumerate(self._of_role):
-            first = here & of_role
-            frontier.append(first or union(f.frontier[r] for f in below))
-            above = self.source(m).leaves if is_action else union(f.actions[r] for f in below)
-            actions.append(0 if first else above)
-        return Facts(
-            live,
-            here | union(f.occurrences for f in below),
-            shaped,
-            turned,
-            tuple(frontier),
-            tuple(actions),
-        )
+        if here:
+            occurrences |= here
+            if live and m.kind != "scale":
+                shaped |= here
+            for r in roles:
+                if here & self._of_role[r]:
+                    frontier[r], actions[r] = here & self._of_role[r], 0
+        return Facts(live, occurrences, shaped, turned, tuple(frontier), tuple(actions))
 
     def _leaf(self, m: Moment) -> int:
         key = m.attrs

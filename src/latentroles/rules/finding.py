@@ -11,6 +11,8 @@ from ..errors import SpecError, nearest
 from ..routes.table import RouteTable
 from ..rulebook import RULES, SEVERITIES
 
+ISOLATED = frozenset({"isolated"})
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -115,6 +117,30 @@ def find(
     )
 
 
+class Verdict(Mapping[str, frozenset[str]]):
+    """The pressures of one loss: latent -> slugs; "isolated" where no gradient arrives.
+
+    Args:
+        latents: every latent.
+        shaped: the pressures on those that the loss shapes; an empty set is a live route that no
+            rule has a word on.
+    """
+
+    def __init__(self, latents: Sequence[str], shaped: Mapping[str, frozenset[str]]):
+        self._latents, self._shaped = latents, shaped
+
+    def __getitem__(self, latent: str) -> frozenset[str]:
+        if latent not in self._latents:
+            raise SpecError(f"no latent {latent!r}.{nearest(latent, self._latents)}")
+        return self._shaped.get(latent, ISOLATED)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._latents)
+
+    def __len__(self) -> int:
+        return len(self._latents)
+
+
 class Report:
     """What a check or an audit found.
 
@@ -132,7 +158,7 @@ class Report:
         name: str,
         findings: Sequence[Finding],
         routes: RouteTable,
-        verdicts: Mapping[str, Mapping[str, frozenset[str]]] | None = None,
+        verdicts: Mapping[str, Verdict] | None = None,
     ):
         order = {severity: i for i, severity in enumerate(SEVERITIES)}
         ranked = sorted(findings, key=lambda f: order[f.severity])

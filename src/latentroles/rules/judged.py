@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from ..routes.declared import routes
+from ..routes.declared import table as route_table
 from ..routes.graph import Graph
+from ..routes.reach import Reach
 from ..routes.table import RouteTable
 from ..spec.declarations import Loss
 from ..spec.spec import Spec
@@ -61,7 +62,8 @@ class Judged:
         self.table = Table(unrolled)
         self.exact = Affine(unrolled)
         self.rules = Pressures(self.table)
-        self.routes: RouteTable = routes(spec)
+        self.reach = Reach(spec, [loss.expr for loss in spec.losses.values()])
+        self.routes: RouteTable = route_table(self.reach)
 
     @cached_property
     def losses(self) -> list[JudgedLoss]:

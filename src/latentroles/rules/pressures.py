@@ -60,8 +60,11 @@ class Pressures:
         Args:
             updated: the modules that the loss updates, as bits.
         """
-        for r in range(len(self.table.roles)):
-            yield from self._of_role(present, r, updated)
+        shaped = [self.shaped(side, updated) for side in present.sides()]
+        for r, role in enumerate(self.table.roles):
+            own = [bits & self.table.of_role(role) for bits in shaped]
+            if any(own):
+                yield from self._of_role(present, r, own)
         for side in present.sides():
             for module in self._misused(side, updated):
                 for latent in self._encoders[module]:
@@ -75,17 +78,14 @@ class Pressures:
 
     # One role ------------------------------------------------------------------------------
 
-    def _of_role(self, present: Present, r: int, updated: int) -> Iterator[Pressure]:
-        of_role = self.table.of_role(self.table.roles[r])
-        shaped = {id(s): self.shaped(s, updated) & of_role for s in present.sides()}
-        if not any(shaped.values()):
-            return
-        for side in present.sides():
+    def _of_role(self, present: Present, r: int, shaped: list[int]) -> Iterator[Pressure]:
+        sides = present.sides()
+        for side, bits in zip(sides, shaped, strict=True):
             asked = [*self._actions(present, side, r), *self._frames(present, side, r)]
-            yield from self._named(present, side, shaped[id(side)], asked)
-        side = max(present.sides(), key=lambda s: bool(shaped[id(s)]))
+            yield from self._named(present, side, bits, asked)
+        side = sides[0] if shaped[0] else sides[-1]
         for slug, gap in self._times(present, r):
-            yield from self._named(present, side, union(shaped.values()), [slug], gap)
+            yield from self._named(present, side, union(shaped), [slug], gap)
 
     def _named(
         self, present: Present, side: Side, bits: int, slugs: list[str], gap: int = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..routes.reach import Reach
 from ..spec.expr import Expr
 from .comparisons import couples_below
 from .contracts import severity
@@ -115,9 +114,8 @@ def _applied(judged: Judged) -> tuple[set[str], set[str]]:
 
 def partial(judged: Judged) -> Iterator[Finding]:
     """Losses that reach a module by one path while another path to it is stopped."""
-    losses = judged.spec.losses
-    reach = Reach(judged.spec, [loss.expr for loss in losses.values()])
-    for name, loss in losses.items():
+    reach = judged.reach
+    for name, loss in judged.spec.losses.items():
         bits = reach[loss.expr]
         both = reach.modules(bits.live & bits.behind) & judged.routes[name].modules
         if both:
