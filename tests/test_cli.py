@@ -19,6 +19,7 @@ from latentroles import plugins
 from latentroles.cli import main
 from latentroles.data import Trajectories
 from latentroles.errors import SpecError
+from latentroles.rulebook import RULES
 from latentroles.train import checkpoint, phases
 from latentroles.train.run import read_run
 from quadratic import WIDTH, hearing_ctrl_c, install
@@ -182,6 +183,119 @@ def test_routes_are_printed_in_three_forms(
     text = capsys.readouterr().out
     assert "| push | live |" in text
     assert "pull" not in text
+
+
+def test_routes_are_drawn(spec_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["routes", "specs.py:quadratic", "--mermaid", "--loss", "pull"]) == 0
+    drawn = capsys.readouterr().out
+    assert drawn.startswith("flowchart LR")
+    assert '{{"pull"}}' in drawn
+    assert "stroke-width" in drawn
+    assert main(["routes", "specs.py:quadratic", "--dot"]) == 0
+    drawn = capsys.readouterr().out
+    assert drawn.startswith("digraph")
+    assert "penwidth" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--loss", "pull"], "add --mermaid or --dot"),
+        (["--dot", "--loss", "pul"], "no loss 'pul' in 'quadratic'. Did you mean 'pull'?"),
+    ],
+)
+def test_a_drawing_of_nothing_is_refused(spec_file, options, message, capsys) -> None:
+    assert main(["routes", "specs.py:quadratic", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+LEAKY = """
+import latentroles as lr
+
+
+def leaky(detach: bool = False, allow: bool = False) -> lr.Spec:
+    s = lr.Spec("leaky")
+    x = s.observation("x", (4,))
+    a = s.action("a", lr.Discrete(2))
+    encoder = s.module("encoder", lr.nn.linear(4, 3))
+    head = s.module("head", lr.nn.linear(6, 2))
+    decoder = s.module("decoder", lr.nn.linear(3, 4))
+    z = s.latent("z", encoder(x), role=lr.PLACE)
+    pair = lr.concat(z.t[:-1], z.t[1:])
+    s.loss("inverse", lr.losses.cross_entropy(head(pair.stop() if detach else pair), a))
+    s.loss("recon", lr.losses.mse(decoder(z), x))
+    if allow:
+        s.allow("observation-sufficiency", loss="recon", because="frames are shown")
+    return s
+"""
+
+
+@pytest.fixture
+def leaky(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    return "leaky.py:leaky"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ([], 1),
+        (["-p", "detach=true"], 0),
+        (["-p", "detach=true", "--strict"], 1),
+        (["-p", "detach=true", "-p", "allow=true", "--strict"], 0),
+    ],
+)
+def test_check_exits_with_1_where_a_contract_is_broken(leaky, options, code) -> None:
+    assert main(["check", leaky, *options]) == code
+
+
+def test_check_prints_findings_and_pressures(leaky, capsys) -> None:
+    main(["check", leaky])
+    text = capsys.readouterr().out
+    assert "leaky.py:14: error LR201 action-identity: loss `inverse` rewards `z`" in text
+    assert "inverse  action-identity" in text
+    assert text.endswith("leaky: 1 error, 1 warning\n")
+    main(["check", leaky, "--json"])
+    data = json.loads(capsys.readouterr().out)
+    assert data["findings"][0]["place"] == ["leaky.py", 14]
+    main(["check", leaky, "--github"])
+    assert capsys.readouterr().out.startswith("::error file=leaky.py,line=14,title=LR201")
+
+
+def test_check_reads_the_spec_of_a_run(leaky, tmp_path, capsys) -> None:
+    names: dict = {}
+    exec(LEAKY, names)
+    (tmp_path / "spec.json").write_text(json.dumps(names["leaky"]().to_json()))
+    assert main(["check", "spec.json"]) == 1
+    (tmp_path / "spec.json").write_text("{")
+    assert main(["check", "spec.json"]) == 2
+    assert main(["check", "none.json"]) == 2
+    said = capsys.readouterr().err
+    assert "'spec.json' is not JSON" in said
+    assert "'none.json' cannot be read" in said
+
+
+def test_diff_shows_what_an_argument_changes(leaky, capsys) -> None:
+    assert main(["diff", leaky, leaky]) == 0
+    assert main(["diff", leaky, leaky, "-p", "detach=true"]) == 1
+    assert "inverse on z: action-identity -> isolated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", ["LR201", "lr201", "action-identity"])
+def test_a_rule_is_explained(code, capsys) -> None:
+    assert main(["explain", code]) == 0
+    assert "making a[t] readable from z[t]" in capsys.readouterr().out
+
+
+def test_rules_are_listed_and_a_wrong_one_refused(capsys) -> None:
+    assert main(["explain"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(RULES)
+    assert main(["explain", "LR2011"]) == 2
+    assert main(["explain", "xyz"]) == 2
+    said = capsys.readouterr().err
+    assert "Did you mean 'LR211'?" in said
+    assert "no rule 'xyz'. `latentroles explain` lists them." in said
 
 
 def test_plugins_are_listed(

@@ -118,6 +118,8 @@ class Terms:
         cut = graph.cut(e)
         if e.kind in ("stop", "gate"):
             return inputs[0].primal if cut else inputs[0]
+        if e.kind == "scale" and e.attrs[0] == 1.0:
+            return inputs[0]
         if cut:
             return self.make(e.kind, inputs, e.attrs, e.type, False)
         live = any(i.live for i in inputs)

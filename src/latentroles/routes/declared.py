@@ -67,7 +67,8 @@ class DeclaredRow:
 
     def _named(self, e: Expr, above: dict[Expr, Expr | None], name: str) -> tuple[str, ...]:
         names = [name]
-        names += [label for label in reversed(self._labels(e)) if label != name]
+        labels = self._labels(e)
+        names += reversed(labels[: labels.index(name)])
         step = above[e]
         while step is not None:
             for label in reversed(self._labels(step)):

@@ -153,7 +153,9 @@ class Author:
             return text
         if form < 2:
             return f"{text}.stop()"
-        return f"{text}.through({self.gate()})" if form == 2 else f"{text}.scale_gradient(-0.5)"
+        if form == 2:
+            return f"{text}.through({self.gate()})"
+        return f"{text}.live()" if self.rarely(4) else f"{text}.scale_gradient(-0.5)"
 
     def fit(self, *texts: str) -> list[str]:
         """Cuts sequences to one length."""
