@@ -16,7 +16,7 @@ from latentroles.errors import AuditError, user_line
 
 DEEP = 10_000  # operations one after the other, below which recursion does no harm
 _PIECE = 100
-_ABOVE = -1  # where a root is reached from
+_TOP = -1  # above a loss
 
 
 class GradientGraph:
@@ -40,6 +40,7 @@ class GradientGraph:
                 edge = get_gradient_edge(latent)
                 marked.setdefault(edge.node, {}).setdefault(edge.output_nr, []).append(name)
         self._roots: dict[str, int] = {}
+        self._are: dict[str, list[str]] = {}  # the latents that a loss itself is
         self._marks: dict[tuple[int, int], list[str]] = {}  # the latents on an edge
         self._edges: list[list[int]] = []
 
@@ -55,9 +56,8 @@ class GradientGraph:
 
         for name, loss in losses.items():
             root = get_gradient_edge(loss)
-            i = self._roots[name] = number(root.node)
-            for latent in marked.get(root.node, {}).get(root.output_nr, ()):
-                self._marks.setdefault((_ABOVE, i), []).append(latent)
+            self._roots[name] = number(root.node)
+            self._are[name] = marked.get(root.node, {}).get(root.output_nr, [])
         for at, node in enumerate(nodes):  # which grows while it is read
             below = []
             for child, output in node.next_functions:
@@ -111,9 +111,9 @@ class GradientGraph:
     def latents(self, loss: str) -> frozenset[str]:
         """The latents that the gradient of the loss flows into."""
         bit = 1 << list(self._roots).index(loss)
-        found: set[str] = set()
-        for (above, i), names in self._marks.items():
-            if i == self._roots[loss] if above == _ABOVE else self._reached[above] & bit:
+        found = set(self._are[loss])
+        for (above, _), names in self._marks.items():
+            if self._reached[above] & bit:
                 found.update(names)
         return frozenset(found)
 
@@ -124,39 +124,36 @@ class GradientGraph:
             owners: {`id` of a parameter: the modules that have it}.
         """
         root = self._roots[loss]
-        above = {root: _ABOVE}
-        if self._is(name, _ABOVE, root, owners):
+        if name in self._are[loss] or name in owners.get(self.leaves.get(root, 0), ()):
             return (loss, name)
+        above: dict[int, int] = {root: _TOP}
         queue = [root]
         for at in queue:
             for i in self._edges[at]:
-                if self._is(name, at, i, owners):
-                    return self._named(loss, name, at, above, owners)
+                leaf = owners.get(self.leaves[i], ()) if i in self.leaves else ()
+                if name in leaf or name in self._marks.get((at, i), ()):
+                    return (loss, *self._passed(loss, at, above, owners, name), name)
                 if i not in above:
                     above[i] = at
                     queue.append(i)
         return ()
 
-    def _is(self, name: str, above: int, at: int, owners: Mapping[int, list[str]]) -> bool:
-        """Whether the edge ends in a parameter of that module, or is that latent."""
-        owned = owners.get(self.leaves[at], ()) if at in self.leaves else ()
-        return name in owned or name in self._marks.get((above, at), ())
-
-    def _named(
+    def _passed(
         self,
         loss: str,
-        name: str,
         at: int,
         above: Mapping[int, int],
         owners: Mapping[int, list[str]],
-    ) -> tuple[str, ...]:
+        name: str,
+    ) -> list[str]:
+        """What lies on the way from a loss down to a node, but for `name`."""
         names: list[str] = []  # from the end of the route upwards
-        while at != _ABOVE:
+        while at != _TOP:
             names += self._consumed(at, owners)
             names += self._marks.get((above[at], at), [])
             at = above[at]
-        passed = dict.fromkeys(n for n in reversed(names) if n != name)
-        return (loss, *passed, name)
+        names += self._are[loss]
+        return [n for n in dict.fromkeys(reversed(names)) if n != name]
 
     def _consumed(self, at: int, owners: Mapping[int, list[str]]) -> list[str]:
         """The modules whose parameters a node reads, plain or through a view or two."""

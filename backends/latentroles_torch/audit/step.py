@@ -37,24 +37,21 @@ class TracedRow:
     """The routes of one loss, read off the autograd graph; a path is worked out when asked for.
 
     A module that is reached in part is live, and its cell says how many of its parameters are.
-
-    Attributes:
-        reached: {module: the paths of its parameters that the loss reaches}.
     """
 
     def __init__(self, loss: str, traced: Traced):
         self.loss, self._traced = loss, traced
         leaves = traced.graph.reached(loss)
-        self.reached = {
-            module: tuple(path for path, p in own.items() if id(p) in leaves)
+        self._counts = {
+            module: sum(id(p) in leaves for p in own.values())
             for module, own in traced.parameters.items()
         }
-        self.modules = frozenset(module for module, paths in self.reached.items() if paths)
+        self.modules = frozenset(module for module, count in self._counts.items() if count)
         self.latents = traced.graph.latents(loss)
 
     def __getitem__(self, name: str) -> Cell:
         if name in self.modules:
-            part, whole = len(self.reached[name]), len(self._traced.parameters[name])
+            part, whole = self._counts[name], len(self._traced.parameters[name])
             return Cell("live", () if part == whole else (f"{part} of {whole} parameters",))
         if name in self.latents:
             return Cell("live")
