@@ -92,7 +92,7 @@ def test_the_path_is_in_the_users_names():
 def test_a_module_on_the_way_is_named():
     a, b, c = linear(), linear(), linear()
     loss = c(b(a(X)).relu()).relu().sum()
-    table = audit.routes({"loss": loss}, {"a": a, "b": b, "c": c})
+    table = audit.routes({"loss": loss}, {"a": a, "b": b, "c": c}, latents={})
     assert table["loss"].path("a") == ("loss", "c", "b", "a")
 
 

@@ -56,12 +56,12 @@ def require_loss(name: str, loss: object) -> None:
 
 
 def latents_of(latents: object) -> dict[str, Tensor]:
-    """Returns {name: tensor}; {} for None.
+    """Returns {name: tensor}; {} for None and for {}.
 
     Raises:
         AuditError: it is no dict of names, or a latent is no tensor.
     """
-    found = {} if latents is None else named("latents", latents, '{"z": z}')
+    found = {} if latents in (None, {}) else named("latents", latents, '{"z": z}')
     for name, latent in found.items():
         if not isinstance(latent, Tensor):
             raise AuditError(
@@ -167,12 +167,12 @@ Given: TypeAlias = dict[str, tuple[torch.optim.Optimizer, tuple[str, ...] | None
 
 
 def optimisers_given(optimizers: object) -> Given:
-    """Returns {name: (optimiser, the losses that are listed with it)}; {} for None.
+    """Returns {name: (optimiser, the losses listed with it)}; {} for None and for {}.
 
     Raises:
         AuditError: it is no dict of names, or a value is neither an optimiser nor such a pair.
     """
-    if optimizers is None:
+    if optimizers in (None, {}):
         return {}
     given: Given = {}
     for name, value in named("optimizers", optimizers, '{"actor": actor_optimizer}').items():

@@ -52,12 +52,12 @@ def named_apart(**groups: Mapping[str, Any]) -> None:
 
 
 def targets_of(targets: object, modules: Mapping[str, Any]) -> dict[str, str]:
-    """Returns {copy: source}, both names of modules; {} for None.
+    """Returns {copy: source}, both names of modules; {} for None and for {}.
 
     Raises:
         AuditError: it is no dict of names, or a name is none of the modules.
     """
-    if targets is None:
+    if targets in (None, {}):
         return {}
     found = named("targets", targets, '{"teacher": "student"}')
     for copy, source in found.items():
