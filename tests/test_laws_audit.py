@@ -1,0 +1,109 @@
+"""S1, S2, B3, B4 through the audits: the routes of a spec are the routes that an audit of foreign
+code finds in the compiled torch model and in the compiled JAX model.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import pytest
+from hypothesis import assume, given, settings
+
+import latentroles as lr
+from latentroles.plan.build import Plan
+from latentroles.rules.facts import Table
+from latentroles.rules.unrolled import Unrolled
+from latentroles.testing.strategies import programs
+from latentroles_jax import audit as jax_audit
+from latentroles_jax.precision import x64
+from latentroles_specs.hzp import hzp
+from latentroles_torch import audit as torch_audit
+from laws.case import Case, compiled, steps
+from test_mutants import frozen_parameters_for_live_ones, planted, refs
+
+many = settings(max_examples=4 * settings.default.max_examples)
+
+
+def parts(spec: lr.Spec) -> list[str]:
+    return [name for name, module in spec.modules.items() if module.layer.parameters()]
+
+
+def torch_routes(model, case: Case) -> dict[str, frozenset[str]]:
+    out = model(*steps(model).inputs(model, case), case.step)
+    losses = {name: value for name, value in out.losses.items() if value.requires_grad}
+    found = {name: frozenset() for name in out.losses}
+    if losses:
+        modules = {name: getattr(model, name) for name in parts(case.spec)}
+        found |= torch_audit.routes(losses, modules).live
+    return found
+
+
+def jax_routes(model, case: Case) -> dict[str, frozenset[str]]:
+    names = parts(case.spec)
+
+    def losses(modules, given):
+        whole = eqx.tree_at(
+            lambda m: [getattr(m, n) for n in names], model, [modules[n] for n in names]
+        )
+        return {name: jnp.asarray(value) for name, value in whole(*given, case.step).losses.items()}
+
+    with x64():
+        given = steps(model).inputs(model, case)
+        modules = {name: getattr(model, name) for name in names}
+        return dict(jax_audit.routes(losses, modules, given).live)
+
+
+def agrees(found: dict[str, frozenset[str]], case: Case) -> None:
+    """What an audit finds lies between the graph over time and the graph with loops.
+
+    Both are the declared routes; they differ where a route exists in a loop's first frame only,
+    which the loss leaves out. Without loops they are the same.
+    """
+    spec, declared = case.spec, lr.routes(case.spec)
+    unrolled = Unrolled(spec)
+    table = Table(unrolled)
+    for loss in spec.phase_of(case.phase).losses:
+        updates = spec.losses[loss].updates
+        reached = set(table.modules(table[unrolled.at(spec.losses[loss].expr, None)].live))
+        if updates is not None:
+            reached &= set(updates)
+        assert reached <= found[loss] <= declared[loss].modules
+        if not unrolled.graph.loops:
+            assert found[loss] == declared[loss].modules
+
+
+@many
+@given(programs())
+def test_the_audit_of_the_compiled_torch_model_finds_the_declared_routes(program):
+    assume(parts(program.spec))
+    for case in Case.all_of(program.spec):
+        agrees(torch_routes(compiled(case), case), case)
+
+
+@given(programs())
+def test_the_audit_of_the_compiled_jax_model_finds_the_declared_routes(program):
+    assume(parts(program.spec))
+    for case in Case.all_of(program.spec):
+        agrees(jax_routes(compiled(case, "jax"), case), case)
+
+
+GATES = ["z_to_hp", "z_to_decoder", "h_to_p"]
+
+
+@pytest.mark.parametrize("opened", [[], *([gate] for gate in GATES), GATES])
+def test_hzp_has_one_table_in_three_readings(opened):
+    spec = hzp(frame=(3, 8, 8), dim=6, horizon=3)
+    spec = spec.with_gates(**{gate: gate in opened for gate in GATES})
+    case, declared = Case.of(spec), lr.routes(spec).live
+    assert torch_routes(compiled(case), case) == declared
+    assert jax_routes(compiled(case, "jax"), case) == declared
+
+
+def no_stop_at_all(plan: Plan) -> None:
+    for ref in refs(plan):
+        ref.stop = False
+
+
+@pytest.mark.parametrize("mutant", [no_stop_at_all, frozen_parameters_for_live_ones])
+@pytest.mark.parametrize(("backend", "audit"), [("torch", torch_routes), ("jax", jax_routes)])
+def test_a_compiled_model_with_another_route_is_found(mutant, backend, audit):
+    case = Case.of(hzp(frame=(3, 8, 8), dim=6, horizon=3))
+    assert audit(compiled(case, backend, plan=planted(mutant)), case) != lr.routes(case.spec).live
