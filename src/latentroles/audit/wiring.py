@@ -48,12 +48,13 @@ def dead(seen: Observed) -> Iterator[Finding]:
 def starved(seen: Observed) -> Iterator[Finding]:
     """Modules that no loss updates, but for frozen ones and declared targets."""
     count = len(seen.table)
-    losses = "the only loss does not reach" if count == 1 else f"none of the {count} losses reaches"
+    losses = "the only loss reaches none" if count == 1 else f"none of {count} losses reaches one"
     for module in seen.parameters:
         own = seen.trainable(module)
         if own and module not in seen.targets and module not in seen.table.reached:
-            spoken = seen.spoken(module, set(own.values()))
-            yield find("starved-module", subject=module, detail=f"{losses} {spoken}")
+            yield find(
+                "starved-module", subject=module, detail=f"{losses} of its {len(own)} parameters"
+            )
 
 
 def live_targets(seen: Observed) -> Iterator[Finding]:
