@@ -135,8 +135,8 @@ _ALL = (
         "no loss updates module `{subject}`: {detail}",
         "A starved encoder is a random projection for the whole run, and nothing fails: losses "
         "that read it go down all the same, because the modules behind it learn.",
-        "give it a loss, or open the gate that cuts it off; if it is meant to stay as it is, freeze "
-        "it: `{subject}.frozen(...)` in a spec, `{subject}.requires_grad_(False)` in torch",
+        "give it a loss, or open the gate that cuts it off; if it is meant to stay as it is, "
+        "freeze it: `{subject}.frozen(...)` in a spec, `{subject}.requires_grad_(False)` in torch",
         example="""
             z = s.latent("z", encoder(x), role=lr.PLACE)
             s.loss("recon", lr.losses.mse(decoder(z.stop()), x))
