@@ -184,6 +184,17 @@ def while_below(limit, f):
     return lambda a, b: jax.lax.while_loop(lambda c: c[0] < limit, lambda c: f(*c), (a, b))
 
 
+def through_reference(a, b):
+    held = jax.new_ref(a * 1)
+    held[0] = b[0]
+    return held[...]
+
+
+def printed(a, b):
+    jax.debug.print("{}", a)
+    return stop_gradient(a) * b
+
+
 STACKED = jnp.ones((3, 2))
 
 # name -> (a function of the parameters of a and b, the modules that its sum updates)
@@ -214,6 +225,12 @@ PASSAGES = {
         lambda a, b: b * jax.nn.softmax(a + jax.random.gumbel(jax.random.key(0), (2,))),
         "ab",
     ),
+    "gamma sample": (lambda a, b: b + jax.random.gamma(jax.random.key(0), a), "ab"),
+    "quantile": (lambda a, b: jnp.quantile(a, 0.5) * jnp.digitize(b, a), "a"),
+    "max pooling": (lambda a, b: eqx.nn.MaxPool1d(2)(jnp.stack([a, b])), "ab"),
+    "reference": (through_reference, "ab"),
+    "debug print": (printed, "b"),
+    "assertion of equinox": (lambda a, b: eqx.error_if(a, b[0] > 10, "no") * 2, "a"),
     "jit": (jax.jit(lambda a, b: stop_gradient(a) + b), "b"),
     "jit that gives two": (lambda a, b: jax.jit(lambda a, b: (a + 1, b + 1))(a, b)[0], "a"),
     "vmap": (jax.vmap(lambda a, b: stop_gradient(a) * b), "b"),
@@ -245,6 +262,8 @@ PASSAGES = {
     ),
     "switch": (lambda a, b: jax.lax.switch(1, [jnp.sin, jnp.floor], a) + b, "ab"),
     "derivative inside": (lambda a, b: jax.grad(lambda a: jnp.sum(a**2 * b))(a), "ab"),
+    "tangent inside": (lambda a, b: jax.jvp(jnp.square, (a,), (b,))[1], "ab"),
+    "an entry of a stack": (lambda a, b: jnp.stack([a, b])[0], "ab"),  # an array is one thing
     "linear derivative inside": (lambda a, b: jax.grad(lambda a: jnp.sum(a * b))(a), "b"),
     "straight through": (lambda a, b: round_through(a) + jnp.round(b), "a"),
     "straight through by a stop": (lambda a, b: a + stop_gradient(b - a), "a"),

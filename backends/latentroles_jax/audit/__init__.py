@@ -13,6 +13,8 @@ What the structure of a program cannot say:
   of Python that was not taken left nothing behind.
 - A path counts as reached whatever its derivative: `x * 0`, a dead unit, a mask. `check` reports
   such a path as a silent-route.
+- An array is one thing: what is written into one entry and what is read from another are
+  connected.
 - An operation that is not known here counts as one that passes everything, and so does a custom
   derivative inside a `shard_map` whose rule needs the axes of the mesh.
 """

@@ -103,6 +103,10 @@ class Walk:
                 # The keys of a sort move the other operands, with no derivative.
                 cut = name == "sort" and i != j
                 self._edge(node, source, self._cut(equation, node, cut))
+        for variable, node in zip(equation.invars, sources, strict=True):
+            if hasattr(variable.aval, "inner_aval"):  # a reference: it holds what is written to it
+                for source in sources:
+                    self._edge(node, source)
         return outputs
 
     def _cut(self, equation: Any, node: int, cut: bool = False) -> Stop | None:
@@ -133,7 +137,7 @@ class Walk:
     def _scan(self, equation: Any, sources: list[int]) -> list[int]:
         params = equation.params
         body = params["jaxpr"].jaxpr
-        n_consts, n_carry = params["num_consts"], params["num_carry"]
+        n_consts, n_carry = _sizes(params)
         consts, init, xs = _split(sources, n_consts, n_carry)
         carries = [self._like(v) for v in body.invars[n_consts : n_consts + n_carry]]
         for carry, start in zip(carries, init, strict=True):
@@ -209,6 +213,14 @@ class Walk:
             self._edge(node, values[i], stop)
             outputs.append(node)
         return outputs
+
+
+def _sizes(params: Any) -> tuple[int, int]:
+    """How many constants and carries a scan has."""
+    if "num_carry" in params:  # JAX 0.10; in 0.12 the operands stand in a tree
+        return params["num_consts"], params["num_carry"]
+    consts, carries, _ = params["ft_in"].unpack()
+    return len(consts), len(carries)
 
 
 def _is_call(equation: Any, program: Any) -> bool:
