@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from latentroles import rulebook
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -26,11 +28,20 @@ def run_blocks(path: Path, skip: str | None = None) -> int:
     [
         ("README.md", "data/trajectories.h5", 1),  # a file that the reader has
         ("docs/language.md", None, 10),
+        ("docs/checking.md", None, 5),
+        ("docs/audit/torch.md", None, 8),
+        ("docs/audit/jax.md", None, 8),
     ],
 )
-def test_the_blocks_of_a_page_run(page, skip, least, capsys):
+def test_the_blocks_of_a_page_run(page, skip, least, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a page may write files
     assert run_blocks(ROOT / page, skip) >= least
     assert capsys.readouterr().out
+
+
+def test_the_page_of_rules_is_the_rulebook():
+    """`latentroles explain --markdown > docs/rules.md` writes it anew."""
+    assert (ROOT / "docs/rules.md").read_text() == f"{rulebook.page()}\n"
 
 
 def test_a_broken_block_would_fail(tmp_path):

@@ -99,7 +99,14 @@ WRONG = {
         lambda s, x, z: lr.Box(np.zeros(2), np.ones(2), (2,)),
         "two finite numbers",
     ),
-    "an allowance without reason": (lambda s, x, z: s.allow("rule", because=" "), "a reason"),
+    "an allowance of no rule": (
+        lambda s, x, z: s.allow("vacuous", because="so"),
+        "Did you mean 'vacuous-loss'",
+    ),
+    "an allowance without reason": (
+        lambda s, x, z: s.allow("vacuous-loss", because=" "),
+        "a reason",
+    ),
     "a state that changes shape": (
         lambda s, x, z: s.update(s.state("c", (2,)), z.mean(over="time").mean(over="batch")),
         "must be equal",

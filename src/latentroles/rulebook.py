@@ -8,7 +8,7 @@ LR4xx what only an audit of running code can see.
 """
 
 from dataclasses import dataclass
-from textwrap import dedent
+from textwrap import dedent, indent
 
 SEVERITIES = ("error", "warning", "note")
 
@@ -39,25 +39,35 @@ class Rule:
     measure: str = ""
     example: str = ""
 
+    @property
+    def level(self) -> str:
+        """The severity in words."""
+        return self.severity or "error or warning, as the role of the latent says"
+
+    def _spoken(self, template: str) -> str:
+        """A template read without a finding: of a latent z, an encoder, an action."""
+        of_modules = self.code[:3] in ("LR1", "LR4")
+        return template.format_map(_Example(_EXAMPLE, subject="encoder" if of_modules else "z"))
+
     def explain(self) -> str:
         """The long form that `latentroles explain` prints."""
-        severity = self.severity or "error or warning, as the role of the latent says"
-        parts = [f"{self.code} {self.slug} ({severity})", self.meaning, _spoken(self.why)]
+        parts = [f"{self.code} {self.slug} ({self.level})", self.meaning, self._spoken(self.why)]
         if self.example:
-            parts.append("Example:\n" + _indented(self.example))
-        parts.append(f"Fix: {_spoken(self.fix)}")
+            parts.append("Example:\n" + indent(dedent(self.example).strip(), "    "))
+        parts.append(f"Fix: {self._spoken(self.fix)}")
         if self.measure:
             parts.append(f"Measure: {self.measure}")
         return "\n\n".join(parts)
 
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}".rstrip() for line in dedent(text).strip().splitlines())
-
-
-def _spoken(template: str) -> str:
-    """A template read without a finding: of a latent z, an encoder, an action."""
-    return template.format_map(_EXAMPLE)
+    def markdown(self) -> str:
+        """The same as a section of a page."""
+        parts = [f"### {self.code} {self.slug}", f"*{self.level}.* {self.meaning}"]
+        parts.append(self._spoken(self.why))
+        if self.example:
+            parts.append(f"```python\n{dedent(self.example).strip()}\n```")
+        settled = f" **Measure:** {self.measure}." if self.measure else ""
+        parts.append(f"**Fix:** {self._spoken(self.fix)}.{settled}")
+        return "\n\n".join(parts)
 
 
 class _Example(dict[str, str]):
@@ -65,22 +75,20 @@ class _Example(dict[str, str]):
         return f"the {key.replace('_', ' ')}"
 
 
-_EXAMPLE = _Example(
-    subject="z",
-    latents="z[t]",
-    actions="a[t]",
-    module="encoder",
-    gap="several",
-    source="z",
-    path="the path that the finding shows",
-    remedy="add what is missing: a reconstruction or a regulariser for a place, a measurement "
+_EXAMPLE = {
+    "latents": "z[t]",
+    "actions": "a[t]",
+    "module": "encoder",
+    "gap": "several",
+    "source": "z",
+    "path": "the path that the finding shows",
+    "remedy": "add what is missing: a reconstruction or a regulariser for a place, a measurement "
     "for a pose",
-)
+}
 
-_LEAKAGE = "latentroles evaluate --only leakage"
-_CLOSURE = "latentroles evaluate --only closure"
-_COLLAPSE = "latentroles evaluate --only collapse"
-_COMPOSES = "latentroles evaluate --only composition"
+_LEAKAGE = "how well the last action can be read from the latent, given the place"
+_CLOSURE = "how far the latent returns when the agent returns to a place"
+_COLLAPSE = "the spread and the rank of the latent as it trains"
 
 _ALL = (
     # Wiring ---------------------------------------------------------------------------------
@@ -550,3 +558,24 @@ CODES: dict[str, Rule] = {rule.code: rule for rule in _ALL}
 
 # What a role may require.
 REQUIREMENTS = ("anti-collapse", "composition-measure")
+
+_SECTIONS = {
+    "LR1": "Wiring",
+    "LR2": "Pressures that a loss puts on a latent",
+    "LR3": "What a role requires",
+    "LR4": "What only an audit of running code can see",
+}
+
+
+def page() -> str:
+    """Every rule as a Markdown page; docs/rules.md is it."""
+    parts = [
+        "# Rules",
+        "What `lr.check` and the audits find. A rule says that an incentive is present, and on "
+        "which path; it cannot say how much harm is done, so that each names the measurement that "
+        "would settle it. The page is written by `latentroles explain --markdown`.",
+    ]
+    for prefix, title in _SECTIONS.items():
+        parts.append(f"## {title}")
+        parts += [rule.markdown() for rule in _ALL if rule.code.startswith(prefix)]
+    return "\n\n".join(parts)

@@ -7,18 +7,24 @@ from latentroles.errors import SpecError, nearest
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser(
+    parser: argparse.ArgumentParser = subparsers.add_parser(
         "explain",
         help="say what a rule means",
         description="Says what a rule means and what to do about it; without CODE, lists them.",
     )
     parser.add_argument("code", metavar="CODE", nargs="?", help="such as LR201 or action-identity")
+    parser.add_argument("--markdown", action="store_true", help="every rule, as a Markdown page")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from latentroles.rulebook import CODES, RULES
+    from latentroles.rulebook import CODES, RULES, page
 
+    if arguments.markdown:
+        if arguments.code is not None:
+            raise SpecError("--markdown writes the page of all rules: leave CODE away.")
+        print(page())
+        return 0
     if arguments.code is None:
         widest = max(map(len, RULES))
         for rule in RULES.values():

@@ -31,7 +31,7 @@ def check(spec: Spec) -> Report:
 
     The spec is written out over time, and every rule is a query on that graph: no loss says of
     itself what it does. A finding says that an incentive is present and on which path; how much
-    it does to a latent is for `latentroles evaluate` to measure.
+    it does to a latent is for a measurement to say, which the finding names.
 
     Returns:
         A Report: `.ok` (no error), `.clean` (no error, no warning), `.findings`, `.allowed`,

@@ -161,7 +161,7 @@ def requirements(judged: Judged) -> Iterator[Finding]:
                 place=latent.place,
                 role=latent.role.name,
                 detail="a measurement that it composes; no declaration can show that",
-                remedy="measure it after training: latentroles evaluate --only composition",
+                remedy="compare it with the true pose after training",
             )
 
 

@@ -81,9 +81,10 @@ def _count(spec: Spec, stops: Sequence[Stop]) -> int:
 
 
 def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
-    """Where a stop may stand: on a live path of the loss, at what reads the latent.
+    """Where a stop may stand: on a live path of the loss, at what reads the latent, or at a gate
+    that nothing but the latent passes.
 
-    Those within loops come first: they are the first to be left out again.
+    Those within loops come first, and are the first to be left out again; gates come last.
     """
     latent = spec.latents[finding.subject or ""]
     root = latent.expr if finding.loss is None else spec.losses[finding.loss].expr
@@ -99,13 +100,15 @@ def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
         else:
             for position, operand in enumerate(e.inputs):
                 live = reach.known(operand) and reach[operand].live
-                if live and _feeds(reach, operand, finding):
+                if live and _feeds(reach, e, operand, finding):
                     found[Stop(finding.loss, e, position)] = None
         for edge in reach.graph.edges(e):
             if edge.operand not in seen:
                 seen.add(edge.operand)
                 queue.append(edge.operand)
-    yield from sorted(found, key=lambda stop: not stop.reader.loops())
+    gates = [stop for stop in found if stop.reader.kind == "gate"]
+    readers = [stop for stop in found if stop.reader.kind != "gate"]
+    yield from (*sorted(readers, key=lambda stop: not stop.reader.loops()), *gates)
 
 
 def _encodes(reach: Reach, e: Expr, latent: str) -> bool:
@@ -114,12 +117,14 @@ def _encodes(reach: Reach, e: Expr, latent: str) -> bool:
     return e.kind == "apply" and not e.attrs[2] and e.attrs[0] in makers
 
 
-def _feeds(reach: Reach, operand: Expr, finding: Finding) -> bool:
+def _feeds(reach: Reach, reader: Expr, operand: Expr, finding: Finding) -> bool:
     """Whether the latent that is to be left alone enters by this operand."""
     spec, latents = reach.spec, reach.latents_at(operand)
     subject = finding.subject or ""
     if finding.loss is None:  # another latent that feeds this one
         return any(spec.latents[z].role != spec.latents[subject].role for z in latents)
+    if reader.kind == "gate":
+        return reach.latents(reach[operand].live) == {subject}
     return subject in latents or _encodes(reach, operand, subject)
 
 
@@ -129,5 +134,5 @@ def _said(stop: Stop) -> str:
         return f"{where}: {describe(reader)} becomes {reader.attrs[0]}.frozen(...)"
     read = describe(reader.inputs[stop.position])
     if reader.kind == "gate":
-        return f"{where}: {read} is stopped, as if gate {reader.attrs[0]} were closed"
+        return f"{where}: {read} is stopped as if gate {reader.attrs[0]} were closed"
     return f"{where}: {read} is stopped where {describe(reader)} reads it"

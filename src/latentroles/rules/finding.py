@@ -214,7 +214,7 @@ class Report:
         ]
         said = [f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts if n]
         said += [f"{len(self.allowed)} allowed"] * bool(self.allowed)
-        return ", ".join(said) or "nothing to say"
+        return ", ".join(said) or "no findings"
 
     def __str__(self) -> str:
         """Every finding, the reason of each rule once; what is allowed and why; a summary."""
