@@ -529,6 +529,20 @@ def test_targets_may_not_be_reached():
     found(report, "target-live")  # that both start as one array is right
 
 
+@pytest.mark.parametrize("place", ["before", "behind", "without"])
+def test_a_latent_may_be_a_target(place):
+    def losses(m, x):
+        z = audit.mark("z", apply(m["a"], x))
+        goal = audit.mark("goal", stop_gradient(z) if place == "behind" else z)
+        goal = stop_gradient(goal) if place == "before" else goal
+        return {"l": jnp.mean((apply(m["b"], z) - goal) ** 2)}
+
+    modules = {"a": linear(), "b": linear(2.0)}
+    report = audit.check(losses, modules, X, targets={"goal": "z"})
+    found(report, *["target-live"] * (place == "without"))
+    assert all(f.path == "l <- goal" for f in report)
+
+
 def test_the_witnesses_differ():
     def losses(m, x):
         z = apply(m["a"], x)
@@ -720,6 +734,12 @@ def as_numpy(m, x):
     return {"l": jnp.sum(m["a"]["w"]) * np.sum(np.asarray(x))}
 
 
+def gone():
+    module = {"a": {"w": jnp.ones(2)}}
+    jax.jit(lambda m: jax.tree.map(jnp.sin, m), donate_argnums=0)(module)
+    return module
+
+
 BAD = {
     "no function": (lambda: untyped.routes({"l": 1.0}, ONE), "takes the loss function first"),
     "no dict of modules": (lambda: untyped.routes(loss_of, [linear()]), "modules= must be a dict"),
@@ -809,6 +829,11 @@ BAD = {
         lambda: untyped.watch(lambda m, i: {"b": linear()}, ONE),
         r"\(a\), received b",
     ),
+    "a step on shapes": (
+        lambda: untyped.watch(lambda m, i: m, jax.eval_shape(lambda: ONE)),
+        "pass arrays",
+    ),
+    "arrays that were given away": (lambda: untyped.watch(lambda m, i: m, gone()), "is gone"),
     "losses in a list": (
         lambda: untyped.watch(lambda m, i: (m, [1.0]), ONE),
         "losses as a dict of numbers",

@@ -13,7 +13,8 @@ def given(p: Program) -> tuple:
     return ((p.others,) if p.others else ()) + p.batch(0)
 
 
-def targets(p: Program, modules: dict) -> dict | None:
+def copies(p: Program, modules: dict) -> dict | None:
+    """The targets that are modules, and among these."""
     return {t: s for t, s in (p.targets or {}).items() if t in modules} or None
 
 
@@ -23,7 +24,8 @@ def checked(p: Program, numeric: bool = True) -> Report:
         p.params,
         *given(p),
         optimizers=p.optimizers,
-        targets=targets(p, p.params),
+        # latents among them; not what is an argument of its own
+        targets={t: s for t, s in (p.targets or {}).items() if t not in p.others} or None,
         expected=p.expected,
         numeric=numeric,
     )
@@ -32,7 +34,7 @@ def checked(p: Program, numeric: bool = True) -> Report:
 def watched(p: Program) -> Report:
     modules = {**p.params, **p.others}
     table = audit.routes(p.losses, p.params, *given(p))
-    return audit.watch(p.step, modules, steps=3, targets=targets(p, modules), routes=table)
+    return audit.watch(p.step, modules, steps=3, targets=copies(p, modules), routes=table)
 
 
 def alarms(report: Report) -> list[str]:
@@ -62,11 +64,14 @@ def test_a_bug_is_found(name, bug):
 
 
 def test_the_counts(capsys):
-    clean = [name for name, rules in FALSE_ALARMS.items() if not rules]
-    with capsys.disabled():
-        print(
-            f"\njax gallery: {len(clean)} of {len(FALSE_ALARMS)} correct programs clean, "
-            f"{len(FOUND)} of {len(WRONG)} wrong forms found"
-        )
     assert len(PROGRAMS) >= 15
     assert all(entry.wrong for entry in PROGRAMS.values())
+    if len(FALSE_ALARMS) < len(PROGRAMS):
+        return  # other processes ran the rest
+    alarmed = [name for name, rules in FALSE_ALARMS.items() if rules]
+    with capsys.disabled():
+        print(
+            f"\njax gallery: {len(PROGRAMS) - len(alarmed)} of {len(PROGRAMS)} correct programs "
+            f"clean, {len(FOUND)} of {len(WRONG)} wrong forms found, {len(alarmed)} false alarms"
+        )
+    assert not alarmed

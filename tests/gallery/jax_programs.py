@@ -17,6 +17,8 @@ import numpy as np
 import optax
 from jax.lax import stop_gradient
 
+from latentroles_jax import audit
+
 BATCH, DIM = 4, 5
 
 
@@ -613,6 +615,7 @@ def byol(bug: str) -> Program:
 
 
 @program(
+    no_stop=("check", "target-live"),
     stop_on_the_prediction=("check", "starved-module"),
     stops_on_both_sides=("check", "starved-module"),
 )
@@ -625,19 +628,21 @@ def simsiam(bug: str) -> Program:
         if bug == "stops_on_both_sides":
             z = stop_gradient(z)
         predicted = mlp(p["predictor"], z)
+        goal = audit.mark("goal", goal)
         if bug == "stop_on_the_prediction":
             return -cosine(stop_gradient(predicted), goal)
-        return -cosine(predicted, stop_gradient(goal))
+        return -cosine(predicted, goal if bug == "no_stop" else stop_gradient(goal))
 
     def losses(p: Any, x: jax.Array, y: jax.Array) -> Any:
-        one, two = mlp(p["encoder"], x), mlp(p["encoder"], y)
+        one, two = audit.mark("z", (mlp(p["encoder"], x), mlp(p["encoder"], y)))
         return {"simsiam": (distance(p, one, two) + distance(p, two, one)) / 2}
 
     def batch(i: int) -> tuple[Any, ...]:
         return normal(i, BATCH, DIM), normal(i + 50, BATCH, DIM)
 
     step = plain_step(losses, optax.sgd(0.05), params, batch)
-    return Program(losses, step, params, batch, {"sgd": ["encoder", "predictor"]})
+    held = {"sgd": ["encoder", "predictor"]}
+    return Program(losses, step, params, batch, held, targets={"goal": "z"})
 
 
 @program(
@@ -845,6 +850,40 @@ def transitions(i: int) -> tuple[Any, ...]:
     action = np.random.default_rng(i).integers(0, 3, BATCH)
     done = np.zeros(BATCH, bool)
     return normal(i, BATCH, DIM), action, normal(i + 1, BATCH), normal(i + 2, BATCH, DIM), done
+
+
+@program(
+    bootstrap_live=("check", "target-live"),
+    features_stopped=("check", "starved-module"),
+    reward_of_another_task=("check", "flat-loss"),
+)
+def td_lambda(bug: str) -> Program:
+    """TD(lambda) with one network for both sides: the stop alone makes one of them a target."""
+    init = Init()
+    params = {"features": init.mlp(DIM, 8, 4), "value": init.mlp(4, 1)}
+
+    def losses(p: Any, x: jax.Array, r: jax.Array) -> Any:
+        features = jnp.tanh(mlp(p["features"], x))
+        features = stop_gradient(features) if bug == "features_stopped" else features
+        values = audit.mark("v", mlp(p["value"], features)[..., 0])
+
+        def back(following: jax.Array, inputs: Any) -> Any:
+            reward, bootstrap = inputs
+            gain = reward + 0.99 * (0.05 * bootstrap + 0.95 * following)
+            return gain, gain
+
+        gains = jax.lax.scan(back, values[-1], (r, values[1:]), reverse=True)[1]
+        gains = audit.mark("lambda_return", gains)
+        gains = gains if bug == "bootstrap_live" else stop_gradient(gains)
+        task = jnp.zeros(()) if bug == "reward_of_another_task" else jnp.ones(())
+        return {"td": mse(task * values[:-1], task * gains)}
+
+    def batch(i: int) -> tuple[Any, ...]:
+        return normal(i, 4, BATCH, DIM), normal(i, 3, BATCH)
+
+    step = plain_step(losses, optax.adam(1e-3), params, batch)
+    held = {"adam": ["features", "value"]}
+    return Program(losses, step, params, batch, held, targets={"lambda_return": "v"})
 
 
 @program(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 CONSTANT, MIXED = 0, -1
 STOP_GRADIENT = "stop_gradient"
-_LIBRARIES = frozenset({"jax", "jaxlib", "equinox", "optax", "flax", "haiku", "latentroles_jax"})
+_LIBRARIES = ("jax", "jaxlib", "equinox", "optax", "flax", "haiku", "latentroles_jax")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,13 @@ class Stop:
 
 def is_library(file: str) -> bool:
     """Whether a file belongs to a library below the user's code, or to this package."""
-    return not _LIBRARIES.isdisjoint(Path(file).parts)
+    return file.startswith(_library_folders())
+
+
+@cache
+def _library_folders() -> tuple[str, ...]:
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in _LIBRARIES]
+    return tuple(f"{Path(file).parent}{os.sep}" for file in files if file)
 
 
 def users_function(traceback: Any) -> str:

@@ -230,8 +230,10 @@ def _is_call(equation: Any, program: Any) -> bool:
     outside = [*equation.invars, *equation.outvars]
     if len(program.invars) != len(equation.invars) or len(inside) != len(outside):
         return False
-    shapes = [(v.aval.shape, w.aval.shape) for v, w in zip(inside, outside, strict=True)]
-    return equation.primitive.name in _CALLS or all(a == b for a, b in shapes)
+    return equation.primitive.name in _CALLS or all(
+        getattr(v.aval, "shape", None) == getattr(w.aval, "shape", None)
+        for v, w in zip(inside, outside, strict=True)
+    )
 
 
 def _programs(values: Any) -> Iterator[Any]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latentroles.audit import Expected, Observed, judge
 from latentroles.audit.names import targets_of
 from latentroles.routes.table import RouteTable
-from latentroles.rules.finding import Report
+from latentroles.rules.finding import Finding, Report, find
 
 from . import witness
 from .arguments import Optimizers, optimisers_of
 from .program import LossFunction, Program, identities_of
-from .structure import structure
+from .structure import Structure, structure
 
 
 def routes(loss_fn: LossFunction, modules: Mapping[str, Any], *args: Any) -> RouteTable:
@@ -71,8 +71,8 @@ def check(
                     "critics": (["q1", "q2"], ["td1", "td2"]),
                 })
 
-        targets: {"teacher": "student"}: modules that move only as copies of another. No gradient
-            may reach them.
+        targets: {"teacher": "student"}: modules that move only as copies of another; or
+            {"goal": "z"}: marked latents that another is drawn to. No gradient may reach them.
         expected: {loss: the modules that it should update}, or a RouteTable.
         numeric: whether to look at gradients in numbers as well. The gradient of each loss alone
             is compiled, and evaluated at the given parameters and at random ones; `args` stay as
@@ -88,18 +88,34 @@ def check(
             the function.
     """
     program = Program(loss_fn, modules, args)
-    copies = targets_of(targets, program.parameters)
     found = structure(program)
+    goals = targets_of(targets, dict.fromkeys(found.table.columns))
     seen = Observed(
         found.table,
         identities_of(program.parameters),
         found.reached,
         frozen=found.frozen,
         optimisers=optimisers_of(optimizers, modules, list(found.table)),
-        targets=copies,
+        targets={copy: source for copy, source in goals.items() if copy in program.parameters},
     )
-    report = judge(seen, expected)
-    if not numeric:
-        return report
-    findings = [*report, *witness.compared(found.table, witness.draws(program))]
-    return Report(report.name, findings, found.table)
+    findings = [*judge(seen, expected), *_live_goals(found, goals)]
+    if numeric:
+        findings += witness.compared(found.table, witness.draws(program))
+    return Report(found.table.name, findings, found.table)
+
+
+def _live_goals(found: Structure, goals: Mapping[str, str]) -> Iterator[Finding]:
+    """Latents that are declared as targets and trained by a loss."""
+    for goal in sorted(found.trained & goals.keys()):
+        for loss in found.table:
+            if goal in found.table[loss].latents:
+                path = " <- ".join(found.table[loss].path(goal))
+                detail = f"its gradient flows into `{goal}`, the target of `{goals[goal]}`"
+                yield find(
+                    "target-live",
+                    severity="error",
+                    loss=loss,
+                    subject=goal,
+                    path=path,
+                    detail=detail,
+                )

@@ -22,11 +22,14 @@ class Structure:
         table: its routes.
         reached: {loss: the parameters that its gradient flows into}.
         frozen: the parameters that go into a `stop_gradient` and nowhere else.
+        trained: the latents whose gradient goes on into parameters. One that was marked behind its
+            stop is read by the losses, and moves nothing.
     """
 
     table: RouteTable
     reached: Mapping[str, frozenset[Parameter]]
     frozen: frozenset[Parameter]
+    trained: frozenset[str]
 
 
 def structure(program: Program) -> Structure:
@@ -51,7 +54,12 @@ def structure(program: Program) -> Structure:
     table = RouteTable(
         rows, modules=reader.modules, latents=reader.latents, name=_name(program.loss_fn)
     )
-    return Structure(table, reached, reader.frozen)
+    trained = frozenset(
+        name
+        for name, nodes in reader.latents.items()
+        if any(not leaves.keys().isdisjoint(graph.reach(node)) for node in nodes)
+    )
+    return Structure(table, reached, reader.frozen, trained)
 
 
 class Reader:

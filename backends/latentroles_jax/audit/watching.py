@@ -150,7 +150,7 @@ def _snapshot(modules: Modules) -> _Snapshot:
     """Copies, because a step may donate its arguments."""
     return {
         name: {
-            jax.tree_util.keystr(path): (is_parameter(leaf), np.array(_numbers(leaf)))
+            jax.tree_util.keystr(path): (is_parameter(leaf), _copy(name, leaf))
             for path, leaf in jax.tree_util.tree_leaves_with_path(module)
             if is_array(leaf)
         }
@@ -158,9 +158,19 @@ def _snapshot(modules: Modules) -> _Snapshot:
     }
 
 
-def _numbers(leaf: Any) -> Any:
+def _copy(module: str, leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        raise AuditError(
+            f"{user_line()}watch() runs steps on numbers, and {module!r} holds a "
+            "jax.ShapeDtypeStruct. Fix: pass arrays."
+        )
+    if isinstance(leaf, jax.Array) and leaf.is_deleted():
+        raise AuditError(
+            f"{user_line()}{module!r} holds an array that is gone: a step that donates its "
+            "arguments was given it before. Fix: pass the modules that this step returned."
+        )
     is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_key else leaf
+    return np.array(jax.random.key_data(leaf) if is_key else leaf)
 
 
 def _bits(array: np.ndarray) -> tuple[Any, ...]:

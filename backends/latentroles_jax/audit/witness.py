@@ -68,8 +68,8 @@ def draws(program: Program) -> list[Draw]:
     random = np.random.default_rng(0)
     found = []
     for spread in SPREADS:
-        parameters = [_moved(program.leaves[i], spread, random) for i in trained]
         try:
+            parameters = [_moved(program.leaves[i], spread, random) for i in trained]
             values, arrived = jax.device_get(evaluate(parameters, program.leaves))
         except Exception as error:
             said = str(error).strip().splitlines()[0] if str(error).strip() else ""
