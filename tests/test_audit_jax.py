@@ -99,7 +99,7 @@ def test_routes_of_an_agent():
     assert table.live == {"critic": {"encoder", "critic"}, "actor": {"actor"}}
     assert table["critic"].latents == {"z"}
     assert not table["actor"].latents
-    assert str(table["actor"]["encoder"]) == "stopped (stop_gradient in losses)"
+    assert str(table["actor"]["encoder"]) == "stopped (stop_gradient on z in losses)"
     assert "encoder, critic" in str(table)
 
 
@@ -109,6 +109,27 @@ def test_the_path_is_in_the_users_names():
     assert table["actor"].path("encoder") == ("actor", "actor", "z", "encoder")
     assert table["critic"].path("encoder") == ("critic", "critic", "z", "encoder")
     assert table["actor"].path("critic") == ()
+
+
+def test_a_cell_says_which_stop_it_was():
+    def losses(m, x):
+        h = jax.nn.relu(apply(m["a"], x))  # chooses by h > 0
+        h = jax.nn.softmax(jnp.where(h > 1, h, 1.0))  # and stops a maximum
+        return {
+            "stop": jnp.sum(apply(m["b"], stop_gradient(h))),
+            "floor": jnp.sum(jnp.floor(h)),
+            "rule": jnp.sum(custom(lambda x, y: x * y, {0})(m["b"]["w"][0], h[0])),
+            "both": jnp.sum(stop_gradient(h) * jnp.floor(h)),
+        }
+
+    def said(loss):
+        return [text.split(" on ")[0] for text in table[loss]["a"].where]
+
+    table = audit.routes(losses, {"a": linear(), "b": linear()}, X)
+    assert said("stop") == ["stop_gradient"]
+    assert said("floor") == ["not differentiable: floor"]
+    assert said("rule") == ["custom_vjp of <lambda>"]
+    assert sorted(said("both")) == ["not differentiable: floor", "stop_gradient"]
 
 
 def test_shapes_stand_for_arrays():
@@ -311,7 +332,9 @@ def test_loops_that_are_differentiated_forwards_only():
         return table["l"]
 
     assert below(lambda a, b: (a + 1, b * 2)).modules == {"b"}
-    assert below(lambda a, b: (a + 1, b * 2))["a"].where == ("not differentiable: lt in <lambda>",)
+    assert below(lambda a, b: (a + 1, b * 2))["a"].where == (
+        "not differentiable: lt on a in <lambda>",
+    )
     assert below(lambda a, b: (a + 1, a * b)).modules == {"a", "b"}
 
 
@@ -442,7 +465,7 @@ def test_marks_pass_every_transformation():
     assert table.latents == ("inner", "h")
     latents = {"z": {"inner"}, "h": {"inner", "h"}}
     audit.assert_routes(table, {"z": {"a"}, "h": {"a"}}, latents=latents)
-    assert table["stopped"]["h"].where == ("stop_gradient in losses",)
+    assert table["stopped"]["h"].where == ("stop_gradient on h in losses",)
     gradient = jax.grad(lambda m: losses(m, X)["z"])({"a": linear()})
     np.testing.assert_allclose(gradient["a"]["b"], len(X) * np.ones(2))
 

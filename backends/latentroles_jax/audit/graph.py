@@ -28,9 +28,11 @@ class Stop:
     what: str
     traceback: Any = None
 
-    def __str__(self) -> str:
+    def said(self, value: str) -> str:
+        """Where it stands: on which value, by the nearest name, and in which of the functions."""
         function = users_function(self.traceback)
-        return f"{self.what} in {function}" if function else self.what
+        places = (f" on {value}" if value else "", f" in {function}" if function else "")
+        return self.what + "".join(places)
 
 
 def is_library(file: str) -> bool:
@@ -98,17 +100,21 @@ class Graph:
         else:
             self.live[node].append(source)
 
-    def reach(self, start: int) -> dict[int, int]:
-        """What gradient from `start` flows into: node -> the node before it on a shortest path."""
-        before = {start: start}
-        queue = deque([start])
+    def nearest(self, start: int) -> Iterator[tuple[int, int]]:
+        """What gradient from `start` flows into, nearest first: (node, the node before it)."""
+        seen = {start}
+        queue = deque([(start, start)])
         while queue:
-            node = queue.popleft()
+            node, before = queue.popleft()
+            yield node, before
             for source in self.live[node]:
-                if source not in before:
-                    before[source] = node
-                    queue.append(source)
-        return before
+                if source not in seen:
+                    seen.add(source)
+                    queue.append((source, node))
+
+    def reach(self, start: int) -> dict[int, int]:
+        """The same as a dict: node -> the node before it on a shortest path."""
+        return dict(self.nearest(start))
 
     def depends(self, start: int) -> set[int]:
         """What the value of `start` is computed from, stops or not."""
@@ -121,20 +127,6 @@ class Graph:
                     stack.append(source)
         return seen
 
-    def exits(self, starts: Iterable[int], readers: Readers) -> list[tuple[int, Stop]]:
-        """Where gradient into `starts` is cut: (the node behind the stop, the stop)."""
-        seen = set(starts)
-        stack = list(seen)
-        found = []
-        while stack:
-            node = stack.pop()
-            found += readers.stops.get(node, ())
-            for reader in readers.live.get(node, ()):
-                if reader not in seen:
-                    seen.add(reader)
-                    stack.append(reader)
-        return found
-
     def applied(self, node: int) -> Iterator[int]:
         """The modules whose parameters meet something else in this node."""
         if self.owner[node] == MIXED:
@@ -143,21 +135,59 @@ class Graph:
 
 
 class Readers:
-    """The edges of a graph the other way round: who reads a node, live and behind a stop."""
+    """The edges of a graph the other way round.
+
+    Attributes:
+        live: of each node, the nodes whose gradient flows into it.
+        dead: of each node, those that read its value alone, and the stop or None.
+    """
 
     def __init__(self, graph: Graph):
-        self.live: dict[int, list[int]] = {}
-        self.stops: dict[int, list[tuple[int, Stop]]] = {}
+        self.live: list[list[int]] = [[] for _ in graph.live]
+        self.dead: list[list[tuple[int, Stop | None]]] = [[] for _ in graph.live]
         for node, sources in enumerate(graph.live):
             for source in sources:
-                self.live.setdefault(source, []).append(node)
+                self.live[source].append(node)
         for node, edges in enumerate(graph.dead):
             for source, stop in edges:
-                if stop is not None:
-                    self.stops.setdefault(source, []).append((node, stop))
+                self.dead[source].append((node, stop))
 
     def frozen(self, node: int) -> bool:
         """Whether a node goes into stops that somebody wrote, and nowhere else."""
-        stops = self.stops.get(node, ())
-        written = all(stop.what == STOP_GRADIENT for _, stop in stops)
-        return bool(stops) and written and node not in self.live
+        stops = [stop for _, stop in self.dead[node]]
+        written = all(stop is not None and stop.what == STOP_GRADIENT for stop in stops)
+        return bool(stops) and written and not self.live[node]
+
+    def exits(self, starts: Iterable[int]) -> list[tuple[int, int, Stop]]:
+        """Where the ways from `starts` end for gradient: (the node behind, the one before, stop).
+
+        A comparison whose result only chooses between values that gradient passes ends no way, as
+        in a `where`, nor does a maximum that is stopped and taken away again, as in a softmax.
+        """
+        passed = set(starts)
+        stack = list(passed)
+        while stack:
+            for reader in self.live[stack.pop()]:
+                if reader not in passed:
+                    passed.add(reader)
+                    stack.append(reader)
+        return [
+            (behind, node, stop)
+            for node in sorted(passed)
+            for behind, stop in self.dead[node]
+            if stop is not None and self._goes_on(behind, passed)
+        ]
+
+    def _goes_on(self, start: int, passed: set[int]) -> bool:
+        """Whether a value gets to a result by a way that gradient does not pass as well."""
+        seen, stack = {start}, [start]
+        while stack:
+            node = stack.pop()
+            readers = [*self.live[node], *(reader for reader, _ in self.dead[node])]
+            if not readers:
+                return True
+            for reader in readers:
+                if reader not in passed and reader not in seen:
+                    seen.add(reader)
+                    stack.append(reader)
+        return False

@@ -46,7 +46,7 @@ class Walk:
 
     def __init__(self, graph: Graph, rules: bool = True):
         self.graph, self.rules = graph, rules
-        self._stop: Stop | None = None  # stands on every edge of a body that a rule replaces
+        self._stop: Stop | None = None  # stands before a body that a rule replaces
 
     def program(self, jaxpr: Any, inputs: Sequence[int]) -> list[int]:
         """Adds a jaxpr, open or closed, whose inputs are the nodes `inputs`.
@@ -123,14 +123,14 @@ class Walk:
         return None
 
     def _output(self, variable: Any, sources: Sequence[int]) -> int:
-        differentiable = is_differentiable(variable.aval) or not self.rules
-        return self.graph.node(differentiable, self.graph.join(sources))
+        return self._like(variable, self.graph.join(sources))
 
     def _edge(self, node: int, source: int, stop: Stop | None = None) -> None:
         self.graph.edge(node, source, self._stop or stop)
 
     def _like(self, variable: Any, owner: int = MIXED) -> int:
-        return self.graph.node(is_differentiable(variable.aval) or not self.rules, owner)
+        differentiable = is_differentiable(variable.aval) or not self.rules
+        return self.graph.node(differentiable and self._stop is None, owner)
 
     # Programs inside a program --------------------------------------------------------------
 

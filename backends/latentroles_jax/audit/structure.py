@@ -81,7 +81,7 @@ class Reader:
         named_apart(modules=own, latents=self.latents)
         self._nodes = {**own, **self.latents}
         readers = Readers(graph)
-        self._exits = {name: graph.exits(nodes, readers) for name, nodes in self._nodes.items()}
+        self._exits = {name: readers.exits(nodes) for name, nodes in self._nodes.items()}
         self.frozen = frozenset(leaf for node, leaf in leaves.items() if readers.frozen(node))
         self._frozen = {
             name for name, nodes in own.items() if all(readers.frozen(n) for n in nodes)
@@ -105,7 +105,11 @@ class Reader:
             elif name in self._frozen:
                 cells[name] = Cell("frozen")
             elif not below.isdisjoint(nodes):
-                stops = [str(stop) for node, stop in self._exits[name] if node in below]
+                stops = [
+                    stop.said(self._name_near(node))
+                    for behind, node, stop in self._exits[name]
+                    if behind in below
+                ]
                 cells[name] = Cell("stopped", _once(stops))
         return KnownRow(loss, cells, modules=self.modules, latents=self.latents, paths=paths)
 
@@ -114,10 +118,22 @@ class Reader:
         passed = [name]
         while (following := before[node]) != node:
             node = following
-            if node in self.graph.names:
-                passed.append(self.graph.names[node])
-            passed += [self.modules[owner - 1] for owner in self.graph.applied(node)]
+            passed += self._names_at(node)
         return (loss, *reversed(_once(passed)))
+
+    def _names_at(self, node: int) -> list[str]:
+        """The latent that a node is, and the modules whose parameters it meets."""
+        latent = [self.graph.names[node]] if node in self.graph.names else []
+        return latent + [self.modules[owner - 1] for owner in self.graph.applied(node)]
+
+    def _name_near(self, start: int) -> str:
+        """The first name on the way from a node into what its gradient flows into, or ""."""
+        for node, _ in self.graph.nearest(start):
+            owner = self.graph.owner[node]
+            names = self._names_at(node) + ([self.modules[owner - 1]] if owner > 0 else [])
+            if names:
+                return names[0]
+        return ""
 
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
