@@ -185,6 +185,11 @@ def test_routes_are_printed_in_three_forms(
     assert "pull" not in text
 
 
+def test_the_routes_of_one_loss_are_printed(spec_file: str, capsys) -> None:
+    assert main(["routes", "specs.py:quadratic", "--json", "--loss", "pull"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["routes"]) == ["pull"]
+
+
 def test_routes_are_drawn(spec_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["routes", "specs.py:quadratic", "--mermaid", "--loss", "pull"]) == 0
     drawn = capsys.readouterr().out
@@ -200,7 +205,7 @@ def test_routes_are_drawn(spec_file: str, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--loss", "pull"], "add --mermaid or --dot"),
+        (["--loss", "pul"], "no loss 'pul' in 'quadratic'. Did you mean 'pull'?"),
         (["--dot", "--loss", "pul"], "no loss 'pul' in 'quadratic'. Did you mean 'pull'?"),
     ],
 )
@@ -260,7 +265,9 @@ def test_check_prints_findings_and_pressures(leaky, capsys) -> None:
     data = json.loads(capsys.readouterr().out)
     assert data["findings"][0]["place"] == ["leaky.py", 14]
     main(["check", leaky, "--github"])
-    assert capsys.readouterr().out.startswith("::error file=leaky.py,line=14,title=LR201")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("::error file=leaky.py,line=14,title=LR201")
+    assert lines[-1] == "leaky: 1 error, 1 warning"
 
 
 def test_check_reads_the_spec_of_a_run(leaky, tmp_path, capsys) -> None:
@@ -268,6 +275,7 @@ def test_check_reads_the_spec_of_a_run(leaky, tmp_path, capsys) -> None:
     exec(LEAKY, names)
     (tmp_path / "spec.json").write_text(json.dumps(names["leaky"]().to_json()))
     assert main(["check", "spec.json"]) == 1
+    assert main(["diff", ".", "spec.json"]) == 0  # "." is the folder of a run
     (tmp_path / "spec.json").write_text("{")
     assert main(["check", "spec.json"]) == 2
     assert main(["check", "none.json"]) == 2
@@ -286,6 +294,21 @@ def test_diff_shows_what_an_argument_changes(leaky, capsys) -> None:
 def test_a_rule_is_explained(code, capsys) -> None:
     assert main(["explain", code]) == 0
     assert "making a[t] readable from z[t]" in capsys.readouterr().out
+
+
+def test_several_rules_are_explained_and_all_as_a_page(capsys) -> None:
+    assert main(["explain", "LR201", "LR202"]) == 0
+    text = capsys.readouterr().out
+    assert "LR201 action-identity" in text
+    assert "LR202 action-leak" in text
+    assert main(["explain", "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("# Rules")
+    assert main(["explain", "--markdown", "LR201"]) == 2
+
+
+def test_the_shipped_spec_is_clean(capsys) -> None:
+    assert main(["check", "hzp", "--strict"]) == 0
+    assert "4 allowed" in capsys.readouterr().out
 
 
 def test_rules_are_listed_and_a_wrong_one_refused(capsys) -> None:

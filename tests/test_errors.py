@@ -94,6 +94,7 @@ WRONG = {
     "a constant as a loss": (lambda s, x, z: s.loss("l", 3.0), "the constant 3.0"),
     "an index on an Expr": (lambda s, x, z: z[0], r"\.t\[1:\]"),
     "an array times an Expr": (lambda s, x, z: np.ones(4) * z, "Arrays are not part"),
+    "a product of matrices": (lambda s, x, z: z @ z, "apply a module"),
     "another power": (lambda s, x, z: z**3, "the only power"),
     "a box of arrays": (
         lambda s, x, z: lr.Box(np.zeros(2), np.ones(2), (2,)),
@@ -175,3 +176,13 @@ def test_damaged_json_is_a_spec_error():
         lr.Spec.from_json({**data, "format": 7})
     with pytest.raises(lr.SpecError, match="damaged"):
         lr.Spec.from_json({k: v for k, v in data.items() if k != "nodes"})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("detach", r"\.stop\(\)"), ("view", "lr.reshape"), ("nothing", "'nothing'")]
+)
+def test_an_attribute_of_the_frameworks_has_a_name_here(name, hint):
+    x = lr.Spec("t").observation("x", (2,))
+    with pytest.raises(AttributeError, match=hint):
+        getattr(x, name)
+    assert not hasattr(x, name)

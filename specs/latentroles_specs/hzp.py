@@ -156,6 +156,18 @@ def hzp(
         weight=inverse_dynamics_h,
     )
     s.allow(
+        "action-leak",
+        loss="inverse_dynamics_h",
+        latent="h",
+        because="h is to carry the actions; the note reads it after the action",
+    )
+    s.allow(
+        "action-leak",
+        loss="action_delta_dp",
+        latent="p",
+        because="a move is computed from its action; the loss ties it to one vector per action",
+    )
+    s.allow(
         "observation-sufficiency",
         loss="recon_multi_box",
         latent="z",

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2))
     elif arguments.github:
-        print(report.github())
+        print("\n".join(filter(None, (report.github(), report.closing()))))
     else:
         print(f"{report.table()}\n\n{report}")
     passed = report.clean if arguments.strict else report.ok

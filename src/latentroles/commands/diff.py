@@ -11,11 +11,13 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         "diff",
         help="show which routes and verdicts differ between two specs",
         description=(
-            "Compares two specs: -p sets arguments of the second. A spec.json of a run folder "
-            "will do for either. Exits with code 1 if they differ."
+            "Compares two specs: -p sets arguments of the second. The folder of a run, or its "
+            "spec.json, will do for either. Exits with code 1 if they differ."
         ),
     )
-    parser.add_argument("before", metavar="BEFORE", help="a registered name, file or spec.json")
+    parser.add_argument(
+        "before", metavar="BEFORE", help="a registered name, path.py:function, or a run"
+    )
     parser.add_argument("after", metavar="AFTER", help="the same")
     add_parameters(parser)
     return parser

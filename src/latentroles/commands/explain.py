@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from latentroles.errors import SpecError, nearest
+from latentroles.rulebook import CODES, RULES, Rule, page
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
@@ -12,28 +13,30 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         help="say what a rule means",
         description="Says what a rule means and what to do about it; without CODE, lists them.",
     )
-    parser.add_argument("code", metavar="CODE", nargs="?", help="such as LR201 or action-identity")
+    parser.add_argument("codes", metavar="CODE", nargs="*", help="LR201, action-identity, ...")
     parser.add_argument("--markdown", action="store_true", help="every rule, as a Markdown page")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from latentroles.rulebook import CODES, RULES, page
-
     if arguments.markdown:
-        if arguments.code is not None:
+        if arguments.codes:
             raise SpecError("--markdown writes the page of all rules: leave CODE away.")
         print(page())
         return 0
-    if arguments.code is None:
+    if not arguments.codes:
         widest = max(map(len, RULES))
         for rule in RULES.values():
             print(f"{rule.code}  {rule.slug:<{widest}}  {rule.meaning}")
         return 0
-    rule = CODES.get(arguments.code.upper()) or RULES.get(arguments.code.lower())
-    if rule is None:
-        close = nearest(arguments.code, [*CODES, *RULES])
-        hint = close if close.startswith(" Did") else ""
-        raise SpecError(f"no rule {arguments.code!r}.{hint} `latentroles explain` lists them.")
-    print(rule.explain())
+    print("\n\n".join(_rule(code).explain() for code in arguments.codes))
     return 0
+
+
+def _rule(code: str) -> Rule:
+    rule = CODES.get(code.upper()) or RULES.get(code.lower())
+    if rule is None:
+        close = nearest(code, [*CODES, *RULES])
+        hint = close if close.startswith(" Did") else ""
+        raise SpecError(f"no rule {code!r}.{hint} `latentroles explain` lists them.")
+    return rule

@@ -5,7 +5,6 @@ import json
 from typing import Any
 
 from latentroles.commands.specs import add_spec, build, find_function, read_parameters
-from latentroles.errors import SpecError
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
@@ -20,12 +19,14 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="every cell, as JSON")
     form.add_argument("--mermaid", action="store_true", help="a drawing, as a Mermaid flowchart")
     form.add_argument("--dot", action="store_true", help="a drawing, as Graphviz DOT")
-    parser.add_argument("--loss", metavar="NAME", help="the loss whose route a drawing shows thick")
+    parser.add_argument(
+        "--loss", metavar="NAME", help="this loss alone; in a drawing, its route is thick"
+    )
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from latentroles.routes import draw, routes
+    from latentroles.routes import RouteTable, draw, routes
 
     function = find_function(arguments.spec)
     spec = build(function, read_parameters(function, arguments.parameter))
@@ -33,9 +34,10 @@ def run(arguments: argparse.Namespace) -> int:
         drawing = draw(spec, arguments.loss)
         print(drawing.mermaid() if arguments.mermaid else drawing.dot())
         return 0
-    if arguments.loss is not None:
-        raise SpecError("--loss chooses a route of a drawing: add --mermaid or --dot.")
     table = routes(spec)
+    if arguments.loss is not None:
+        columns = {"modules": table.modules, "targets": table.targets, "latents": table.latents}
+        table = RouteTable([table[arguments.loss]], name=table.name, **columns)
     if arguments.json:
         print(json.dumps(table.to_json(), indent=2))
     else:

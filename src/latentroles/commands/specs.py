@@ -27,7 +27,7 @@ def add_spec(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
         "spec",
         metavar="SPEC",
         nargs="?" if optional else None,
-        help="a registered name, path.py:function, or the spec.json of a run",
+        help="a registered name, path.py:function, or the folder or spec.json of a run",
     )
     add_parameters(parser)
 
@@ -51,6 +51,8 @@ def find_function(argument: str) -> SpecFunction:
         PluginError: no spec is registered under that name.
         SpecError: the file or the function does not exist, or the file fails to import.
     """
+    if (Path(argument) / "spec.json").is_file():  # the folder of a run
+        return partial(_read_spec, Path(argument) / "spec.json")
     if argument.endswith(".json"):
         return partial(_read_spec, Path(argument))
     path, colon, name = argument.rpartition(":")

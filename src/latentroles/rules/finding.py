@@ -222,12 +222,15 @@ class Report:
         for f in (*self.errors, *self.warnings):
             parts.append(f"{_line(f)}{f.severity} {f.text(reason=f.rule not in said)}")
             said.add(f.rule)
-        notes = [f"{_line(f)}note {f}" for f in self.notes]
-        notes += [
+        parts += ["\n".join(f"{_line(f)}note {f}" for f in self.notes)] * bool(self.notes)
+        return "\n\n".join([*parts, self.closing()])
+
+    def closing(self) -> str:
+        """What is allowed and why, and the summary."""
+        allowed = [
             f"allowed {f.code} {f.rule}: {f.message}\n  because {f.because}" for f in self.allowed
         ]
-        parts += ["\n".join(notes)] * bool(notes)
-        return "\n\n".join([*parts, f"{self.name}: {self.summary()}"])
+        return "\n".join([*allowed, *([""] * bool(allowed)), f"{self.name}: {self.summary()}"])
 
     def table(self) -> str:
         """Loss by latent: the pressures that each loss puts on each latent."""

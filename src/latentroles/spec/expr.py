@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 
 Operand = "Expr | Constant | float | int"
 
+# What users of the frameworks reach for, and where it is here.
+_ELSEWHERE = {
+    "detach": " A stop is `.stop()`.",
+    "stop_gradient": " A stop is `.stop()`.",
+    "requires_grad_": " Freeze a module with `module.frozen(x)`.",
+    "view": " Use `lr.reshape`.",
+    "reshape": " Use `lr.reshape`.",
+    "flatten": " Use `lr.reshape`.",
+    "cat": " Use `lr.concat`.",
+    "pow": " Use `** 2`, the only power.",
+    "backward": " It is a declaration: compile it with `lr.compile`.",
+}
+
 
 class Constant:
     """A constant array that belongs to no Spec yet: `lr.zeros(8)`, `lr.constant(1.0, 3)`."""
@@ -89,6 +102,18 @@ class Expr:
         raise SpecError(
             f"{user_line()}an Expr has no truth value: a spec is static. "
             "Choose with a keyword argument of the spec's function, or with a gate."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        # An AttributeError, so that hasattr and copying work.
+        raise AttributeError(
+            f"an Expr has no attribute {name!r}.{_ELSEWHERE.get(name, '')}", name=name, obj=self
+        )
+
+    def __matmul__(self, other: Any) -> Expr:
+        raise SpecError(
+            f"{user_line()}products of matrices are layers: apply a module such as "
+            "`s.module(name, lr.nn.linear(m, n))`."
         )
 
     # numpy leaves `array * expr` to us, where it is an error with a name.
