@@ -2,16 +2,25 @@
 
 Conventions that every environment keeps:
 
-- A *state* is hashable and complete: two equal states have the same frame, pose and place.
+- A *state* is hashable and complete: two equal states have the same frame, pose, place and future.
 - The pose is (x, y, heading): x and y in cells, in right-handed axes (x to the right, y up);
   the heading in radians, counterclockwise, 0 along x. A left turn adds to the heading.
 - An environment never ends an episode. Whoever drives it decides how long an episode is.
+
+What only some environments can say stands in protocols of one method each: `Invertible`,
+`Described`, `Started`, `Stochastic`. `latentroles.testing.environment_laws` checks all of it.
 """
 
-from collections.abc import Hashable, Mapping
-from typing import Any, Protocol
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+
+from latentroles.errors import LatentrolesError
+
+
+class WordError(LatentrolesError):
+    """A word, a state or an environment that no loop word can be made of."""
 
 
 class Environment(Protocol):
@@ -38,6 +47,10 @@ class Environment(Protocol):
         """Takes one action and returns the state it leads to (the same one if blocked)."""
         ...
 
+    def state(self) -> Hashable:
+        """The present state."""
+        ...
+
     def restore(self, state: Any) -> None:
         """Returns to a state that `reset` or `step` gave; random movers then move anew."""
         ...
@@ -52,4 +65,44 @@ class Environment(Protocol):
 
     def place(self, state: Any) -> tuple[int, ...]:
         """The declared place of a state: integers, as many for every state."""
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """An environment that knows which moves can be taken back."""
+
+    def inverse(self, state: Any, action: int) -> int | None:
+        """The action that returns to `state` from where `action` leads, exactly; None without one.
+
+        A blocked move has none: its opposite would lead away. An action that changes nothing
+        anywhere is its own.
+        """
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """An environment that names what of a state is nuisance, so that a measure can split by it."""
+
+    def nuisance(self, state: Any) -> Mapping[str, Hashable]:
+        """What of a state is not its place, by name; as far as possible the names of its fields."""
+        ...
+
+
+@runtime_checkable
+class Started(Protocol):
+    """An environment that can list where its episodes start."""
+
+    def starts(self) -> Iterable[Hashable]:
+        """Every state that `reset` can return."""
+        ...
+
+
+@runtime_checkable
+class Stochastic(Protocol):
+    """An environment whose steps are random, with known probabilities."""
+
+    def kernel(self, state: Any, action: int) -> Mapping[Any, float]:
+        """Where `action` leads, each state with its probability; they sum to one."""
         ...

@@ -8,14 +8,16 @@ Source: Chevalier-Boisvert et al., "Minigrid & Miniworld" (2023).
 """
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from latentroles.errors import DataError, PluginError
 
+from .simulated import checked_action, natural
+
 ACTIONS = ("left", "right", "forward")
+LEFT, RIGHT, FORWARD = range(3)
 TILE = 8  # pixels; a view of 7 x 7 cells makes frames of 56 x 56
 
 # MiniGrid counts headings clockwise (0 along x, 1 down): these are counterclockwise radians.
@@ -63,7 +65,7 @@ class MiniGrid:
     def reset(self, seed: int) -> State:
         """Starts at a random free cell and heading, the balls at random too. Seed: an int >= 0."""
         grid: Any = self._grid
-        grid.np_random = np.random.default_rng(_seed("seed", seed))
+        grid.np_random = np.random.default_rng(natural("seed", seed))
         for ball in self._movers:
             grid.grid.set(*ball.cur_pos, None)
         grid.place_agent()
@@ -79,11 +81,13 @@ class MiniGrid:
 
     def step(self, action: int) -> State:
         """Turns left (0) or right (1), or moves forward (2) unless a wall or ball is in the way."""
-        if isinstance(action, bool) or action not in range(len(ACTIONS)):
-            named = ", ".join(f"{i} {name}" for i, name in enumerate(ACTIONS))
-            raise DataError(f"{self.name}: an action is one of {named}; got {action!r}.")
-        self._grid.step(int(action))
+        self._grid.step(checked_action(self, action))
         return self.state()
+
+    def inverse(self, state: State, action: int) -> int | None:
+        """The other turn; None for a step forward, and wherever balls move."""
+        opposite = (RIGHT, LEFT, None)[checked_action(self, action)]
+        return None if self._movers else opposite
 
     def restore(self, state: State) -> None:
         """Puts the agent and the balls where `state` has them."""
@@ -119,6 +123,11 @@ class MiniGrid:
         """(column, row), and the direction where the environment was made with `heading=True`."""
         return tuple(state[:3]) if self._heading else tuple(state[:2])
 
+    def nuisance(self, state: State) -> dict[str, Any]:
+        """The direction where it is no part of the place, and the movers where there are any."""
+        heading = {} if self._heading else {"direction": state.direction}
+        return {**heading, "movers": state.movers} if self._movers else heading
+
     def _check(self, state: State) -> None:
         """Raises DataError unless the agent and the balls can be where `state` has them."""
         grid = self._grid.grid
@@ -141,7 +150,7 @@ def four_rooms(*, layout: int = 0, heading: bool = False) -> MiniGrid:
     Arguments: the seed `layout` of the gaps and of the goal; `heading`, whether the heading is part
     of a place. Raises PluginError where `minigrid` is not installed.
     """
-    layout = _seed("layout", layout)
+    layout = natural("layout", layout)
     grid = _envs().FourRoomsEnv(max_steps=_NEVER)
     parameters = {"layout": layout, "heading": bool(heading)}
     return MiniGrid("minigrid-fourrooms", parameters, grid, layout, bool(heading))
@@ -154,7 +163,7 @@ def dynamic_obstacles(*, size: int = 10, balls: int = 4, heading: bool = False) 
     Arguments: `size` in cells with the walls, at least 5; `balls`, from 1 to size / 2; `heading`,
     whether the heading is part of a place. Raises PluginError where `minigrid` is not installed.
     """
-    size, balls = _seed("size", size), _seed("balls", balls)
+    size, balls = natural("size", size), natural("balls", balls)
     if size < 5 or not 1 <= balls <= size // 2:
         raise DataError(
             "minigrid-dynamic-obstacles needs size >= 5 and 1 <= balls <= size // 2; "
@@ -179,14 +188,3 @@ def _envs() -> Any:
             f"({error}). Install them: pip install 'latentroles[envs]'"
         ) from error
     return minigrid.envs
-
-
-def _seed(name: str, value: Any) -> int:
-    """`value` as an int >= 0, or DataError."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(value, bool):
-        raise DataError(f"{name} is an integer of at least 0; got {value!r}.")
-    return number
