@@ -13,6 +13,7 @@ from latentroles.routes.graph import Graph
 from latentroles.rulebook import RULES
 from latentroles.rules import comparisons, contracts, facts, pressures, sides, unrolled, wiring
 from latentroles.rules.affine import Affine
+from latentroles.rules.judged import Judged, JudgedLoss
 from verdicts import jepa, model, rssm
 
 Patch = pytest.MonkeyPatch
@@ -107,6 +108,14 @@ def _no_cancelling(old: Callable) -> Callable:
     return lambda self, left, right: {**self.of(left), **(self.of(right) if right else {})}
 
 
+def _whatever_is_stopped(old: Callable) -> Callable:
+    def key(judged: Judged, loss: JudgedLoss) -> object:
+        loss.updated = 0
+        return old(judged, loss)
+
+    return key
+
+
 def _without(slug: str) -> Callable:
     return lambda old: lambda role, named: None if named == slug else old(role, named)
 
@@ -144,9 +153,8 @@ MUTANTS = {
     "leaks are not forbidden": replace(contracts, "severity", _without("action-leak")),
     "history is not cautioned": replace(contracts, "severity", _without("history-admitting")),
     "duplicates are by name": replace(wiring, "_key", lambda old: lambda judged, loss: loss.name),
-    "duplicates need no routes": replace(
-        wiring, "_key", lambda old: lambda judged, loss: old(judged, loss)[0]
-    ),
+    "duplicates may differ in stops": replace(wiring, "_key", _whatever_is_stopped),
+    "duplicates may bend": replace(comparisons, "_bends", always(False)),
     "frozen is applied": replace(
         wiring, "_applied", lambda old: lambda judged: (set(judged.spec.modules), set())
     ),
@@ -170,6 +178,7 @@ def _all_of_it() -> None:
     everything()
     assert lr.check(model("center")).of("batch-statistic")
     test_check.test_a_loss_written_by_hand_is_judged_like_ours()
+    test_check.test_losses_that_only_look_alike_are_no_duplicates()
     test_check.test_a_module_that_is_only_applied_frozen_is_not_starved_by_mistake()
 
 

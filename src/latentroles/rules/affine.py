@@ -56,12 +56,10 @@ class Affine:
         """The operands that `m` is an affine function of; nothing for an atom."""
         if m.kind != "op" or self._stops(m):
             return []
-        name = m.attrs[0]
-        if name in ("add", "sub", "neg") or name in _WRAPPING:
+        if m.attrs[0] in ("add", "sub") or m.attrs[0] in _WRAPPING:
             return list(m.operands)
-        if name in ("mul", "div") and any(o.kind == "constant" for o in _factors(m)):
-            return [o for o in m.operands if o.kind != "constant"][:1]
-        return []
+        multiplied = multiple(m)
+        return [multiplied[0]] if multiplied else []
 
     def _combine(self, m: Moment, parts: list[Moment]) -> Expansion:
         if m.kind == "constant":
@@ -71,14 +69,11 @@ class Affine:
         name, expanded = m.attrs[0], [self._known[p] for p in parts]
         if name in _WRAPPING and len(parts) == 1:
             return self._wrapped(m, parts[0], expanded[0])
-        if name in ("mul", "div"):
-            (constant,) = [o for o in m.operands if o.kind == "constant"]
-            factors = [constant.attrs[0] if name == "mul" else 1.0 / constant.attrs[0]]
+        multiplied, n = multiple(m), len(parts)
+        if multiplied:
+            factors = [multiplied[1]]
         else:
-            n = len(parts)
-            factors = {"sub": [1.0, -1.0], "neg": [-1.0], "mean": [1.0 / n] * n}.get(
-                name, [1.0] * n
-            )
+            factors = {"sub": [1.0, -1.0], "mean": [1.0 / n] * n}.get(name, [1.0] * n)
         total: Expansion = {}
         for factor, expansion in zip(factors, expanded, strict=True):
             for atom, c in expansion.items():
@@ -93,12 +88,19 @@ class Affine:
         )
 
 
-def _factors(m: Moment) -> tuple[Moment, ...]:
-    """Where a constant makes a product or a quotient linear."""
+def multiple(m: Moment) -> tuple[Moment, float] | None:
+    """An operand and its factor, where `m` is a constant multiple of one."""
+    name = m.attrs[0] if m.kind == "op" else ""
+    if name == "neg":
+        return m.operands[0], -1.0
+    if name not in ("mul", "div"):
+        return None
     left, right = m.operands
-    if m.attrs[0] == "div":
-        return (right,) if right.kind == "constant" and right.attrs[0] else ()
-    return (left, right)
+    if right.kind == "constant" and name == "mul":
+        return left, right.attrs[0]
+    if right.kind == "constant" and right.attrs[0]:
+        return left, 1.0 / right.attrs[0]
+    return (right, left.attrs[0]) if left.kind == "constant" and name == "mul" else None
 
 
 def _kept(total: Expansion) -> Expansion:

@@ -8,7 +8,7 @@ wrote by hand, which are distances as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..routes.graph import Graph
 from ..spec.array_functions import array_function
@@ -31,6 +31,7 @@ class Comparison:
         operands: what it compares. A distance of one operand is that operand's distance from 0.
         weight: the factor before it where the factors are constants, else its sign.
         couples, prevents_collapse: what the array function declares.
+        linear: whether nothing but sums, means and constant factors stands before it.
     """
 
     kind: str
@@ -40,22 +41,25 @@ class Comparison:
     weight: float
     couples: bool = False
     prevents_collapse: bool = False
+    linear: bool = True
 
 
 def comparisons(graph: Graph, loss: Expr) -> list[Comparison]:
     """The terms of a loss through which a gradient flows."""
     found: dict[Comparison, None] = {}
-    stack, seen = [(loss, 1.0)], set()
+    stack, seen = [(loss, 1.0, True)], set()
     while stack:
-        e, weight = stack.pop()
-        if (e, weight) in seen or graph.cut(e) is not None or e.kind == "constant":
+        state = stack.pop()
+        e, weight, linear = state
+        if state in seen or graph.cut(e) is not None or e.kind == "constant":
             continue
-        seen.add((e, weight))
+        seen.add(state)
         parts = list(_parts(e, weight))
         if parts:
-            stack += reversed(parts)
+            linear = linear and not _bends(e)
+            stack += [(part, factor, linear) for part, factor in reversed(parts)]
         else:
-            found[_comparison(e, weight)] = None
+            found[replace(_comparison(e, weight), linear=linear)] = None
     return list(found)
 
 
@@ -67,7 +71,7 @@ def _parts(e: Expr, weight: float) -> Iterator[tuple[Expr, float]]:
         yield e.inputs[0], weight * e.attrs[0]
     elif e.kind == "call" and array_function(e.attrs[0]).kind == "array":
         yield from ((i, weight) for i in e.inputs if i.type.dtype == "float")
-    elif e.kind == "op":
+    elif e.kind == "op" and not _inner_product(e):
         name = e.attrs[0]
         if name in _LINEAR or name in _RISING:
             yield from ((i, weight) for i in e.inputs)
@@ -90,7 +94,43 @@ def _scaled(e: Expr, weight: float) -> Iterator[tuple[Expr, float]]:
     elif e.attrs[0] == "mul" and left.kind == "constant":
         yield right, weight * left.attrs[0]
     elif left is not right:
-        yield from ((i, weight) for i in e.inputs)
+        yield left, weight
+        yield right, -weight if e.attrs[0] == "div" else weight
+
+
+def _bends(e: Expr) -> bool:
+    """Whether more than sums and constant factors stands here."""
+    if e.kind != "op":
+        return e.kind == "call"
+    name = e.attrs[0]
+    product = name in ("mul", "div") and not any(i.kind == "constant" for i in e.inputs)
+    return name in _RISING or product
+
+
+def _inner_product(e: Expr) -> bool:
+    """Whether `e` is <u, v> of two vectors, neither of which is a loss: their agreement."""
+    if e.attrs not in (("sum", "event"), ("mean", "event")):
+        return False
+    (product,) = e.inputs
+    if product.kind != "op" or product.attrs[0] != "mul":
+        return False
+    left, right = product.inputs
+    vectors = left is not right and all(i.shape and i.kind != "constant" for i in (left, right))
+    return vectors and not any(map(_compares, (left, right)))
+
+
+def _compares(root: Expr) -> bool:
+    """Whether there is a comparison among the terms of an expression, stopped or not."""
+    stack, seen = [root], set()
+    while stack:
+        e = stack.pop()
+        if e not in seen:
+            seen.add(e)
+            below = e.inputs if e.kind == "stop" else [part for part, _ in _parts(e, 1.0)]
+            if not below and _comparison(e, 1.0).function != "value":
+                return True
+            stack += below
+    return False
 
 
 def _comparison(e: Expr, weight: float) -> Comparison:
@@ -109,6 +149,8 @@ def _comparison(e: Expr, weight: float) -> Comparison:
         return Comparison("distance", e.attrs[0], (), e.inputs, weight)
     if e.kind == "op" and e.attrs[0] == "mul" and e.inputs[0] is e.inputs[1]:
         return Comparison("distance", "square", (), e.inputs[:1], weight)
+    if e.kind == "op" and _inner_product(e):
+        return Comparison("contrastive", "product", (), e.inputs[0].inputs, -weight)
     return Comparison("statistic", "value", (), (e,), weight)
 
 

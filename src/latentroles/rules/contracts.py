@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..roles import Role
 from . import words
+from .facts import union
 from .finding import Finding, find
 from .judged import Judged, JudgedLoss
 from .pressures import Pressure, between, demanded, span
@@ -35,7 +36,8 @@ def _pressure(judged: Judged, loss: JudgedLoss, pressure: Pressure, level: str) 
     shown = [o for s in sides for o in words.nearest(s, pressure.occurrences)]
     base = words.present_time(present, shown)
     other = present.other(side)
-    aim = words.target(other, base) if other is not None else ""
+    role = judged.spec.latents[pressure.latent].role
+    aim = words.target(other, base, table.roles.index(role)) if other is not None else ""
     path = words.path(loss.name, side, words.nearest(side, pressure.occurrences), base)
     latents = words.occurrences(shown, base) or pressure.latent
     if pressure.module:
@@ -47,7 +49,7 @@ def _pressure(judged: Judged, loss: JudgedLoss, pressure: Pressure, level: str) 
         subject=pressure.latent,
         path=f"{path}        target: {aim}" if aim else path,
         place=loss.declared.place,
-        role=judged.spec.latents[pressure.latent].role.name,
+        role=role.name,
         latents=latents,
         actions=words.leaves(table, other.actions, base) if other is not None else "",
         target=aim,
@@ -60,8 +62,8 @@ def _pressure(judged: Judged, loss: JudgedLoss, pressure: Pressure, level: str) 
 def _detail(pressure: Pressure, base: int, latents: str) -> str:
     present = pressure.present
     if pressure.slug == "target-live":
-        sides = [words.target(s, base) for s in present.sides()]
-        return f"gradient flows into {sides[0]} and into {sides[-1]}"
+        met = [words.nearest(side, side.shaped) for side in present.sides()]
+        return "gradient flows into " + " and into ".join(words.occurrences(o, base) for o in met)
     if pressure.slug == "off-manifold-encoder":
         return "what other modules made, not on a frame"
     if pressure.slug == "action-additivity":
@@ -75,7 +77,7 @@ def under_conditioned(judged: Judged) -> Iterator[Finding]:
     for loss in judged.losses:
         for present in loss.terms:
             for r in range(len(table.roles)):
-                missing = _missing(present, r)
+                missing = _missing(judged, present, r)
                 if not missing:
                     continue
                 early, late = sorted(present.sides(), key=lambda s: s.clock(r))
@@ -87,18 +89,18 @@ def under_conditioned(judged: Judged) -> Iterator[Finding]:
                     subject=source[0].latent,
                     place=loss.declared.place,
                     source=words.occurrences(source, base),
-                    target=words.target(late, base),
+                    target=words.target(late, base, r),
                     actions=words.leaves(table, missing, base),
                 )
                 break
 
 
-def _missing(present: Present, r: int) -> int:
+def _missing(judged: Judged, present: Present, r: int) -> int:
     left, right = present.left, present.right
     if right is None or present.comparison.kind not in ("distance", "divergence", "contrastive"):
         return 0
     gap = span(left, right, r)
-    if not gap or (present.same_head(gap) and not between(present, r)):
+    if not gap or (judged.rules.alike(present, r, gap) and not between(present, r)):
         return 0
     return demanded(present, r) & ~(left.above(r) | right.above(r))
 
@@ -116,10 +118,14 @@ def history(judged: Judged) -> Iterator[Finding]:
             continue
         m = table.unrolled.at(latent.expr, frame, 0 if "step" in latent.expr.axes else None)
         read = table.leaves(table.source(m).leaves)
+        # Its own time is that of the latest frame: entry t of encoder(x.t[1:]) stands at t + 1.
+        now = max(
+            (t for group, _, t in read if group == "observation" and t is not None), default=frame
+        )
         more = [
             (group, name, t)
             for group, name, t in read
-            if group == "action" or (group == "observation" and t != frame)
+            if group == "action" or (group == "observation" and t != now)
         ]
         if more:
             yield find(
@@ -128,7 +134,7 @@ def history(judged: Judged) -> Iterator[Finding]:
                 subject=latent.name,
                 place=latent.place,
                 role=latent.role.name,
-                detail=words.leaves(table, table.leaf_bits(more), frame),
+                detail=words.leaves(table, table.leaf_bits(more), now),
             )
 
 
@@ -170,13 +176,16 @@ def _prevents(judged: Judged, loss: JudgedLoss, latent: str) -> bool:
     table = judged.table
     own = table.of_latent(latent)
     for present in loss.terms:
-        if present.comparison.weight < 0:
-            continue
         for side in present.sides():
             if not side.shaped & own:
                 continue
-            other = present.other(side)
-            if present.comparison.prevents_collapse or (other is not None and _given(other)):
+            comparison, other = present.comparison, present.other(side)
+            if present.opposes(side, own):
+                # Pushed away from itself: from a negative, or from its mean over the batch.
+                against = other.moments if comparison.kind == "distance" and other else ()
+                if union(table[m].occurrences for m in against) & own:
+                    return True
+            elif comparison.prevents_collapse or (other is not None and _given(other)):
                 return True
     return False
 
@@ -186,4 +195,5 @@ def _given(side: Side) -> bool:
     latents = any(side.table[m].occurrences for m in side.moments)
     groups = side.table.groups
     columns = side.leaves & (groups["observation"] | groups["action"] | groups["label"])
-    return bool(columns) and not side.live and not latents
+    # A latent that no module makes is data.
+    return bool(columns) and not side.live and not (side.modules and latents)

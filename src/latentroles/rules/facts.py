@@ -104,7 +104,8 @@ class Table:
         return self._sources[m.id]
 
     def shape(self, m: Moment) -> Moment:
-        """The moment with targets read as their modules, and frames as "some view at that time".
+        """The moment with targets read as their modules, frames as "some view at that time", and
+        noise left out that is added or multiplied, such as the mask of a dropout.
 
         Two moments of one shape are the same function of the same times.
         """
@@ -193,11 +194,20 @@ class Table:
         if observed and not source.modules and not source.leaves & self.groups["action"]:
             names = tuple(sorted({name for _, name, _ in self.leaves(observed)}))
             return self.unrolled.make("leaf", ("view", names, source.clock), (), None)
+        if m.kind == "op" and m.attrs[0] in ("add", "sub", "mul"):
+            kept = [o for o in m.operands if not self._is_noise(o)]
+            if len(kept) == 1:
+                return self._shapes[kept[0].id]
         operands = tuple(self._shapes[o.id] for o in m.operands)
         attrs = m.attrs
         if m.kind == "apply" and m.attrs[0] in self.spec.targets:
             attrs = (self.spec.targets[m.attrs[0]].of, *m.attrs[1:])
         return self.unrolled.make(m.kind, attrs, operands, m.cut)
+
+    def _is_noise(self, m: Moment) -> bool:
+        source = self.source(m)
+        drawn = bool(source.leaves) and not source.leaves & ~self.groups["noise"]
+        return drawn and not source.modules
 
     def _of(self, m: Moment) -> Facts:
         live = occurrences = shaped = turned = 0

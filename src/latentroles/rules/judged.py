@@ -14,7 +14,7 @@ from .affine import Affine
 from .comparisons import comparisons
 from .facts import Table
 from .pressures import Pressure, Pressures
-from .sides import Present
+from .sides import Present, Side
 from .unrolled import Unrolled
 
 
@@ -25,6 +25,7 @@ class JudgedLoss:
         terms: its comparisons, at the present.
         pressures: what they reward the latents for, each once.
         shaped: the latents that it shapes.
+        updated: the modules that it updates, as bits.
     """
 
     def __init__(self, judged: Judged, declared: Loss):
@@ -33,10 +34,10 @@ class JudgedLoss:
         self.terms = [
             Present(table, judged.exact, c) for c in comparisons(judged.graph, declared.expr)
         ]
-        updated = table.module_bits(judged.routes[declared.name].modules)
+        self.updated = table.module_bits(judged.routes[declared.name].modules)
         found: dict[tuple[str, str, bool], Pressure] = {}
         for term in self.terms:
-            for pressure in rules.of(term, updated):
+            for pressure in rules.of(term, self.updated):
                 key = (pressure.slug, pressure.latent, pressure.opposed)
                 if key not in found or found[key].gap < pressure.gap:
                     found[key] = pressure
@@ -47,8 +48,9 @@ class JudgedLoss:
             for p in found.values()
             if not (p.slug == "conditioned-prediction" and p.latent in far)
         ]
-        sides = [side for term in self.terms for side in term.sides()]
-        shaped = [o for side in sides for o in table.latents(rules.shaped(side, updated))]
+        # At the first frame too: "isolated" is to say that no gradient arrives at all.
+        sides = [Side(table, read) for term in self.terms for read in term.corners()]
+        shaped = [o for side in sides for o in table.latents(rules.shaped(side, self.updated))]
         self.shaped = frozenset(o.latent for o in shaped)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .affine import Affine
 from .facts import Table, ones, union
@@ -64,7 +64,7 @@ class Pressures:
         for r, role in enumerate(self.table.roles):
             own = [bits & self.table.of_role(role) for bits in shaped]
             if any(own):
-                yield from self._of_role(present, r, own)
+                yield from self._of_role(present, r, own, all(shaped))
         for side in present.sides():
             for module in self._misused(side, updated):
                 for latent in self._encoders[module]:
@@ -78,23 +78,25 @@ class Pressures:
 
     # One role ------------------------------------------------------------------------------
 
-    def _of_role(self, present: Present, r: int, shaped: list[int]) -> Iterator[Pressure]:
+    def _of_role(
+        self, present: Present, r: int, shaped: list[int], both: bool
+    ) -> Iterator[Pressure]:
         sides = present.sides()
         for side, bits in zip(sides, shaped, strict=True):
             asked = [*self._actions(present, side, r), *self._frames(present, side, r)]
             yield from self._named(present, side, bits, asked)
-        side = sides[0] if shaped[0] else sides[-1]
-        for slug, gap in self._times(present, r):
-            yield from self._named(present, side, union(shaped), [slug], gap)
+        for slug, gap in self._times(present, r, both):
+            for side, bits in zip(sides, shaped, strict=True):
+                for pressure in self._named(present, side, bits, [slug], gap):
+                    own = self._latent_bits[pressure.latent]
+                    yield replace(pressure, occurrences=union(shaped) & own)
 
     def _named(
         self, present: Present, side: Side, bits: int, slugs: list[str], gap: int = 0
     ) -> Iterator[Pressure]:
         for name in dict.fromkeys(o.latent for o in self.table.latents(bits)):
             own = self._latent_bits[name]
-            turned = union(self.table[m].reversed for m in side.moments) & own
-            straight = union(self.table[m].shaped for m in side.moments) & own
-            opposed = (present.comparison.weight < 0) != bool(turned and not straight)
+            opposed = present.opposes(side, own)
             for slug in slugs:
                 yield Pressure(slug, name, opposed, present, side, bits & own, gap)
 
@@ -109,17 +111,21 @@ class Pressures:
 
     def _adds_up(self, present: Present, r: int) -> bool:
         """Whether the residual is a difference of latents plus a function of actions alone."""
-        left, *rest = present.operands
-        expansion = self._by_role[r].difference(left, rest[0] if rest else None)
-        of_role = self.table.of_role(self.table.roles[r])
-        latents = [c for m, c in expansion.items() if self.table.here(m) & of_role]
-        others = [m for m in expansion if not self.table.here(m) & of_role]
+        latents, others = self._expanded(present, r)
         return (
             len(latents) >= 2
             and abs(sum(latents)) < 1e-9
             and bool(others)
             and Side(self.table, tuple(others)).only_actions()
         )
+
+    def _expanded(self, present: Present, r: int) -> tuple[list[float], list[Moment]]:
+        """The residual over the latents of a role: their coefficients, and what else there is."""
+        left, *rest = present.operands
+        expansion = self._by_role[r].difference(left, rest[0] if rest else None)
+        of_role = self.table.of_role(self.table.roles[r])
+        latents = [c for m, c in expansion.items() if self.table.here(m) & of_role]
+        return latents, [m for m in expansion if not self.table.here(m) & of_role]
 
     def _frames(self, present: Present, side: Side, r: int) -> list[str]:
         """What the other side asks of the observation."""
@@ -129,21 +135,34 @@ class Pressures:
         ahead = other.seen() > side.clock(r)
         return ["rendered-prediction" if ahead else "observation-sufficiency"]
 
-    def _times(self, present: Present, r: int) -> Iterator[tuple[str, int]]:
-        """What follows from the two sides standing at different times."""
+    def _times(self, present: Present, r: int, both: bool) -> Iterator[tuple[str, int]]:
+        """What follows from the two sides standing at different times.
+
+        Args:
+            both: whether the loss shapes something through either side.
+        """
         left, right = present.left, present.right
         if right is None or present.comparison.kind not in _PREDICTIONS:
             return
         gap = span(left, right, r)
-        same = present.same_head(gap)
+        same = self.alike(present, r, gap)
         if gap and same and not between(present, r):
             yield "temporal-adjacency", gap
         elif gap >= 2:
             yield "open-loop-rollout", gap
         elif gap == 1:
             yield "conditioned-prediction", gap
-        if left.shaped and right.shaped and not same:
+        if both and not same:
             yield "target-live", gap
+
+    def alike(self, present: Present, r: int, gap: int) -> bool:
+        """Whether the sides are one function `gap` frames apart, or differ by latents only."""
+        if present.same_head(gap):
+            return True
+        if not gap or present.comparison.kind != "distance":
+            return False
+        latents, others = self._expanded(present, r)
+        return not others and len(latents) >= 2 and abs(sum(latents)) < 1e-9
 
     def _misused(self, side: Side, updated: int) -> list[str]:
         """Encoders that the loss trains on something that a module made."""
@@ -157,7 +176,9 @@ class Pressures:
             if m in seen or m.cut is not None:
                 continue
             seen.add(m)
-            if m.kind == "apply" and not m.attrs[2] and m.attrs[0] in encoders:
+            # A cell is applied to its own carry; what it is fed with is projected first.
+            fed = m.kind == "apply" and not m.attrs[2] and m.attrs[1] != "step"
+            if fed and m.attrs[0] in encoders:
                 if any(self.table.source(o).modules for o in m.operands):
                     found[m.attrs[0]] = None
             stack += m.operands
@@ -182,11 +203,16 @@ class Pressures:
         return list(found)
 
     def _makers(self, occurrence: int) -> int:
-        """The modules that a gradient reaches from an occurrence."""
+        """The modules that a gradient reaches from an occurrence.
+
+        Of a latent that is declared as what a target makes, those of the module: a loss on the
+        student shapes what the target will be.
+        """
         if occurrence not in self._below:
             o = self.table.occurrences[occurrence]
             e = self.spec.latents[o.latent].expr
-            self._below[occurrence] = self.table[self.table.unrolled.at(e, o.frame, o.step)].live
+            m = self.table.unrolled.at(e, o.frame, o.step)
+            self._below[occurrence] = self.table[m].live or self.table[self.table.shape(m)].live
         return self._below[occurrence]
 
 
@@ -209,5 +235,8 @@ def demanded(present: Present, role: int) -> int:
     first, last = sorted((present.left.clock(role), present.right.clock(role)))
     table = present.table
     return table.leaf_bits(
-        ("action", name, frame) for name in table.spec.actions for frame in range(first, last)
+        ("action", e.attrs[1], frame)
+        for e in table.spec.inputs.values()
+        if e.attrs[0] == "action"
+        for frame in range(first, last)
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ..spec.expr import Expr
-from .affine import Affine, Expansion
+from .affine import Affine, Expansion, multiple
 from .comparisons import Comparison
 from .facts import Table, union
 from .unrolled import Moment
 
 _LINEAR = frozenset({"mean", "sum", "slice", "reshape", "avg_pool2d"})
-_SUMS = _LINEAR | {"add", "sub", "neg"}
+_SUMS = _LINEAR | {"add", "sub"}
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,21 @@ class Side:
         return self.leaves & self.table.groups[group]
 
     @property
+    def frames(self) -> int:
+        return self._group("observation")
+
+    @property
     def actions(self) -> int:
         return self._group("action")
 
     def only_actions(self) -> bool:
         """Whether it is computed from actions and from nothing else that is given."""
-        noise = self._group("noise")
-        return bool(self.actions) and self.leaves == self.actions | noise
+        told = self.leaves & ~(self._group("noise") | self._group("state"))
+        return bool(self.actions) and told == self.actions
 
     def observed(self) -> bool:
         """Whether it is an observation, with no module between."""
-        return bool(self._group("observation")) and not self.modules and not self.actions
+        return bool(self.frames) and not self.modules and not self.actions
 
     def frontier(self, role: int) -> int:
         """The first occurrences of latents of a role, going down."""
@@ -72,7 +76,7 @@ class Side:
 
     def seen(self) -> int:
         """The latest time of an observation that it depends on; -1 without one."""
-        frames = [t for _, _, t in self.table.leaves(self._group("observation"))]
+        frames = [t for _, _, t in self.table.leaves(self.frames)]
         return max((t for t in frames if t is not None), default=-1)
 
 
@@ -81,7 +85,6 @@ class Present:
 
     Attributes:
         left, right: its sides; `right` is None where it has one side only.
-        residual: the expansion of left - right, where it is a distance.
     """
 
     def __init__(self, table: Table, exact: Affine, comparison: Comparison):
@@ -102,52 +105,91 @@ class Present:
         clock = max(self.table.source(m).clock for m in self._at(frame))
         return min(max(frame - clock + unrolled.present, 0), last)
 
-    def _at(self, frame: int) -> tuple[Moment, ...]:
+    def _at(self, frame: int, *, start: bool = False) -> tuple[Moment, ...]:
+        """The operands at a frame, at the last step of a rollout or at its start."""
         at = self.table.unrolled.at
-        return tuple(at(e, frame, _last_step(e)) for e in self.comparison.operands)
+        return tuple(at(e, frame, 0 if start else _last_step(e)) for e in self.comparison.operands)
 
-    @cached_property
-    def residual(self) -> Expansion:
-        left = self.operands[0]
-        return self._affine.difference(left, self.operands[1] if len(self.operands) > 1 else None)
+    def corners(self) -> Iterator[tuple[Moment, ...]]:
+        """The operands where sequences begin and where they are judged."""
+        for frame in (self.frame, 0):
+            yield from (self._at(frame), self._at(frame, start=True))
+
+    def residual(self, operands: Sequence[Moment]) -> Expansion:
+        """The expansion of left - right, of a distance."""
+        left, *rest = operands
+        return self._affine.difference(left, rest[0] if rest else None)
 
     def _sides(self, operands: tuple[Moment, ...]) -> tuple[Side, Side | None]:
-        """Model against data where a distance has both; else as written."""
         if self.comparison.kind == "distance":
-            atoms = [atom for operand in operands for atom in self._summands(operand)]
-            data = [m for m in atoms if self._given(m)]
-            model = [m for m in atoms if self.table.source(m).modules]
-            if data and model:
-                return self._side(model), self._side(data)
-            if len(operands) == 1:
-                operands = _difference(operands[0])
-        elif self.comparison.kind == "divergence":
+            left, right = self._compared(operands)
+            return self._side(left), self._side(right) if right else None
+        if self.comparison.kind == "divergence":
             half = len(operands) // 2
             return self._side(operands[:half]), self._side(operands[half:])
-        elif self.comparison.kind not in ("classification", "contrastive"):
+        if self.comparison.kind not in ("classification", "contrastive"):
             return self._side(operands), None
         left, *rest = (self._side([m]) for m in operands)
         return left, rest[0] if rest else None
 
-    def _summands(self, root: Moment) -> list[Moment]:
-        """What a sum is made of, each summand under the stops that stand on the sum."""
-        make, found = self.table.unrolled.make, []
-        stack: list[tuple[Moment, tuple[Moment, ...]]] = [(root, ())]
+    def _compared(self, operands: Sequence[Moment]) -> tuple[Sequence[Moment], Sequence[Moment]]:
+        """What a distance compares, as written; but frames against all else, as in a difference of
+        two residuals. A label may stay where it is: it adds a reward to the target of a value.
+        """
+        written = [[m] for m in operands if m.primal.kind != "constant"]
+        if len(written) == 1:
+            written = self._difference(written[0][0])
+        atoms = [atom for part in written for m in part for atom, _ in self._summands(m)]
+        data = [m for m in atoms if self._given(m)]
+        model = [m for m in atoms if self.table.source(m).modules]
+        if data and model and (len(written) == 1 or self._side(data).frames):
+            return model, data
+        left, *rest = written or [list(operands)]
+        return left, rest[0] if rest else ()
+
+    def _difference(self, root: Moment) -> list[list[Moment]]:
+        """The two sides of a difference, seen through factors, means and the like; else `root`."""
+        around: list[Moment] = []
+        m = root
+        while (inner := _inside(m)) is not None:
+            around += [m] * (m.kind == "scale")
+            m = inner
+        if m.kind == "op" and m.attrs[0] == "sub":
+            return [[self._under(around, o)] for o in m.operands]
+        sides: tuple[list[Moment], list[Moment]] = ([], [])
+        for atom, sign in self._summands(m):
+            sides[sign < 0].append(self._under(around, atom))
+        return list(sides) if all(sides) else [[root]]
+
+    def _summands(self, root: Moment) -> list[tuple[Moment, float]]:
+        """What a sum is made of, each summand with its sign, under the stops that stand on it."""
+        found: list[tuple[Moment, float]] = []
+        stack: list[tuple[Moment, float, tuple[Moment, ...]]] = [(root, 1.0, ())]
         while stack:
-            m, around = stack.pop()
+            m, sign, around = stack.pop()
+            multiplied = multiple(m)
             if m.kind in ("stop", "scale"):
-                stack.append((m.operands[0], (*around, m)))
+                stack.append((m.operands[0], sign, (*around, m)))
+            elif multiplied:
+                stack.append((multiplied[0], sign * multiplied[1], around))
             elif m.kind == "op" and m.attrs[0] in _SUMS:
-                stack += [(o, around) for o in m.operands]
+                signs = (sign, -sign) if m.attrs[0] == "sub" else (sign,) * len(m.operands)
+                stack += [(o, s, around) for o, s in zip(m.operands, signs, strict=True)]
             else:
-                for wrapper in reversed(around):
-                    m = make(wrapper.kind, wrapper.attrs, (m,), wrapper.cut)
-                found.append(m)
+                found.append((self._under(around, m), sign))
         return found
 
+    def _under(self, around: Sequence[Moment], m: Moment) -> Moment:
+        """`m` under the stops and scales that stand on what it is a part of."""
+        for wrapper in reversed(around):
+            m = self.table.unrolled.make(wrapper.kind, wrapper.attrs, (m,), wrapper.cut)
+        return m
+
     def _given(self, m: Moment) -> bool:
-        source = self.table.source(m)
-        return bool(source.leaves) and not source.modules
+        """Whether it is data; noise that is added to one side, or a state, is no side by itself."""
+        source, groups = self.table.source(m), self.table.groups
+        columns = groups["observation"] | groups["action"] | groups["label"]
+        return bool(source.leaves & columns) and not source.modules
 
     def _side(self, moments: Sequence[Moment]) -> Side:
         return Side(self.table, tuple(moments))
@@ -157,6 +199,14 @@ class Present:
 
     def other(self, side: Side) -> Side | None:
         return self.right if side is self.left else self.left
+
+    def opposes(self, side: Side, own: int) -> bool:
+        """Whether what it asks of some occurrences on a side is punished: by a negative weight, or
+        by a gradient that is reversed on every way.
+        """
+        turned = union(self.table[m].reversed for m in side.moments) & own
+        straight = union(self.table[m].shaped for m in side.moments) & own
+        return (self.comparison.weight < 0) != bool(turned and not straight)
 
     def same_head(self, gap: int) -> bool:
         """Whether one side, `gap` frames later, is the other: one function at two times."""
@@ -181,8 +231,9 @@ def _last_step(e: Expr) -> int | None:
     return e.type.step - 1 if e.type.step is not None else None
 
 
-def _difference(m: Moment) -> tuple[Moment, ...]:
-    """The two sides of a difference, seen through means and the like; else the moment itself."""
-    while m.kind == "op" and m.attrs[0] in _LINEAR and len(m.operands) == 1:
-        m = m.operands[0]
-    return m.operands if m.kind == "op" and m.attrs[0] == "sub" else (m,)
+def _inside(m: Moment) -> Moment | None:
+    """The one operand that `m` is a multiple, a mean or the like of."""
+    if m.kind == "scale" or (m.kind == "op" and m.attrs[0] in _LINEAR and len(m.operands) == 1):
+        return m.operands[0]
+    multiplied = multiple(m)
+    return multiplied[0] if multiplied else None

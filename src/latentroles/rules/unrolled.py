@@ -67,7 +67,8 @@ class Unrolled:
         self.graph = Graph(spec, [d.expr for d in declared])
         away = max((e.type.time or 0 for e in self.graph.order), default=0)
         self.present = max(away, 0) + HISTORY
-        self.frames = self.present + max(away, 0) + 1
+        # A frame lies ahead of it in any case: a mean over time reads what is to come.
+        self.frames = self.present + max(away, 1) + 1
         self.moments: list[Moment] = []
         self._table: dict[Any, Moment] = {}
         self._memo: dict[Index, Moment] = {}

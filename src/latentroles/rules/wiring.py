@@ -28,13 +28,15 @@ def vacuous(judged: Judged) -> Iterator[Finding]:
 
 
 def _is_zero(present: Present) -> bool:
-    operands = present.operands
+    """Whether it is zero at the first frame as well: a start of its own may be all it compares."""
+    half = len(present.operands) // 2
     if present.comparison.kind == "divergence":
-        half = len(operands) // 2
         return all(
-            a.primal is b.primal for a, b in zip(operands[:half], operands[half:], strict=False)
+            a.primal is b.primal
+            for operands in present.corners()
+            for a, b in zip(operands[:half], operands[half:], strict=False)
         )
-    return not present.residual
+    return not any(present.residual(operands) for operands in present.corners())
 
 
 def duplicates(judged: Judged) -> Iterator[Finding]:
@@ -57,14 +59,16 @@ def duplicates(judged: Judged) -> Iterator[Finding]:
 
 def _key(judged: Judged, loss: JudgedLoss) -> Any:
     """What is equal of two losses that are the same comparison of the same things."""
+    if not all(term.comparison.linear for term in loss.terms):
+        return (loss.declared.expr, loss.updated)
     terms = []
     scale = next((t.comparison.weight for t in loss.terms if t.comparison.weight), 1.0)
     for term in loss.terms:
         c = term.comparison
-        operands = [m.primal.id for m in term.operands]
+        operands = [(m.primal.id, judged.table[m].live & loss.updated) for m in term.operands]
         ordered = tuple(sorted(operands) if c.kind == "distance" else operands)
         terms.append((c.function, c.arguments, ordered, round(c.weight / scale, 9)))
-    return (frozenset(terms), judged.routes[loss.name].modules, scale > 0)
+    return (frozenset(terms), scale > 0)
 
 
 def dead_routes(judged: Judged) -> Iterator[Finding]:
@@ -166,8 +170,12 @@ def stale(judged: Judged) -> Iterator[Finding]:
 
 def ungated(judged: Judged) -> Iterator[Finding]:
     """Latents that feed a latent of another role with neither gate, stop nor `live()`."""
-    spec, graph = judged.spec, judged.graph
-    owners: dict[Expr, str] = {z.expr: z.name for z in spec.latents.values()}
+    spec, graph, table = judged.spec, judged.graph, judged.table
+    owners: dict[Expr, str] = {
+        z.expr: z.name
+        for z in spec.latents.values()
+        if any(table[m].live for m in table.moments_of(z.name))
+    }
     for latent in spec.latents.values():
         seen, queue = {latent.expr}, [latent.expr]
         found: dict[str, None] = {}

@@ -8,7 +8,7 @@ from .facts import Occurrence, Table
 from .sides import Present, Side
 from .unrolled import Moment
 
-_MOST = 3  # so many times of one latent are spelled out
+_MOST = 3  # so many are spelled out
 
 
 def time(frame: int, base: int) -> str:
@@ -25,26 +25,27 @@ def named(name: str, frame: int | None, step: int | None, base: int) -> str:
 
 
 def occurrences(found: Iterable[Occurrence], base: int) -> str:
-    """The latest few of them, in order of time."""
-    ranked = sorted(found, key=lambda o: (o.latent, o.frame or 0, o.step or 0))
-    shown = ranked[-_MOST:]
-    words = [named(o.latent, o.frame, o.step, base) for o in shown]
-    return ", ".join(["..."] * (len(shown) < len(ranked)) + words)
+    """Some latents, in order of time."""
+    ranked = sorted(set(found), key=lambda o: (o.latent, o.frame or 0, o.step or 0))
+    return _listed([named(o.latent, o.frame, o.step, base) for o in ranked])
 
 
 def leaves(table: Table, bits: int, base: int) -> str:
     """Columns at their times, noise and states left out."""
     given = [leaf for leaf in table.leaves(bits) if leaf[0] in ("observation", "action", "label")]
     ranked = sorted(given, key=lambda leaf: (leaf[1], leaf[2] or 0))
-    shown = ranked[-_MOST:]
-    words = [named(name, frame, None, base) for _, name, frame in shown]
-    return ", ".join(["..."] * (len(shown) < len(ranked)) + words)
+    return _listed([named(name, frame, None, base) for _, name, frame in ranked])
 
 
-def target(side: Side, base: int) -> str:
-    """What a side is, as a target: its latents where it has any, else its columns."""
+def _listed(words: list[str]) -> str:
+    """The first and the last of many."""
+    return ", ".join(words if len(words) <= _MOST else [words[0], "...", words[-1]])
+
+
+def target(side: Side, base: int, role: int) -> str:
+    """What a side is, as a target: its latents, best those of a role; without any, its columns."""
     table = side.table
-    for r in range(len(table.roles)):
+    for r in (role, *range(len(table.roles))):
         frontier = table.latents(side.frontier(r))
         if frontier:
             last = max(o.clock for o in frontier)
