@@ -195,8 +195,8 @@ def _chosen(config: pytest.Config) -> tuple[str, ...]:
 
 def _examples(config: pytest.Config) -> int | None:
     option = config.getoption("latentroles_examples")
-    given = option if option is not None else config.getini("latentroles_examples")
-    if given in ("", None):
+    given = option if option is not None else config.getini("latentroles_examples") or None
+    if given is None:
         return None
     try:
         number = int(given)
