@@ -353,6 +353,7 @@ def on_z(write, **losses) -> set[str]:
         lambda m, z, now, then: mean(lr.square(then + (-now))),
         lambda m, z, now, then: mean(lr.square(z.t[2:] - 2.0 * z.t[1:-1] + z.t[:-2])),
         lambda m, z, now, then: lr.losses.mse(z, z.mean(over="time").stop()),
+        lambda m, z, now, then: mean(lr.square(z.windows(3) - z.windows(3).mean(over="step"))),
         lambda m, z, now, then: lr.losses.mse(lr.dropout(z, 0.1, label="mask").t[1:], now),
         lambda m, z, now, then: -agreement(then, now.stop()),
     ],
@@ -429,6 +430,19 @@ def test_a_label_with_classes_is_no_action_that_a_prediction_must_read():
     assert not lr.check(m["s"]).of("under-conditioned")
 
 
+def test_a_goal_is_no_time_of_the_side_that_reads_it():
+    def guess(m, z):
+        towards = m["s"].module("towards", lr.nn.mlp(2 * DIM + 3, DIM))
+        return towards(lr.concat(z.t[:-1], z.t[-1].stop(), m["a"].one_hot()))
+
+    assert on_z(lambda m, z, now, then: lr.losses.mse(guess(m, z), then.stop())) == {
+        "conditioned-prediction"
+    }
+    assert on_z(lambda m, z, now, then: lr.losses.mse(m["decoder"](guess(m, z)), m["x"].t[1:])) == {
+        "rendered-prediction"
+    }
+
+
 def test_a_side_that_a_mask_freezes_does_not_move():
     m = Model()
     m["s"].loss("pull", lr.losses.mse(m["h_to_z"](m["h"].t[1:]), m["z"].t[1:]))
@@ -448,6 +462,7 @@ def test_a_latent_that_a_target_makes_is_shaped_through_the_student():
     pair = lr.concat(online.t[:-1], online.t[1:])
     m["s"].loss("inverse", lr.losses.cross_entropy(m["head"](pair), m["a"]))
     assert lr.check(m["s"]).verdicts["inverse"]["z"] == {"action-identity"}
+    assert lr.enforce(m["s"]).report.verdicts["inverse"]["z"] == {"isolated"}
 
 
 def test_a_cell_that_reads_frames_is_not_bent_by_its_own_carry():

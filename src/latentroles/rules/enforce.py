@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from ..routes.reach import Reach
@@ -54,13 +55,12 @@ def enforce(spec: Spec) -> Enforced:
     """
     require_spec("enforce", spec)
     broken = _broken(check(spec))
-    places = list(dict.fromkeys(stop for f in broken for stop in _places(spec, f)))
-    needed = list(places)
-    goal = _count(spec, needed)
-    for place in places:
-        fewer = [other for other in needed if other != place]
-        if _count(spec, fewer) <= goal:
-            needed = fewer
+    # A loss is judged alone, so that the cost is linear in their number; what stops every reader
+    # comes first, and may spare a loss stops of its own.
+    shared = _fewest(spec, None, [f for f in broken if f.loss is None], [])
+    needed = list(shared)
+    for loss in dict.fromkeys(f.loss for f in broken if f.loss is not None):
+        needed += _fewest(spec, loss, [f for f in broken if f.loss == loss], shared)
     result = with_stops(spec, needed)
     report = check(result)
     beyond = [*_broken(report), *(f for f in report if f.rule in _BEYOND)]
@@ -74,6 +74,21 @@ def _broken(report: Report) -> list[Finding]:
         for f in report.errors
         if f.rule not in _BEYOND and (f.code.startswith("LR2") or f.rule == "ungated-edge")
     ]
+
+
+def _fewest(
+    spec: Spec, loss: str | None, broken: Sequence[Finding], shared: list[Stop]
+) -> list[Stop]:
+    """The stops that are needed, beside those shared, for what one loss breaks, or no loss does."""
+    part = copy(spec)
+    part.losses = {loss: spec.losses[loss]} if loss is not None else {}
+    needed = list(dict.fromkeys(stop for f in broken for stop in _places(spec, f)))
+    goal = _count(part, [*shared, *needed])
+    for place in list(needed):
+        fewer = [other for other in needed if other != place]
+        if _count(part, [*shared, *fewer]) <= goal:
+            needed = fewer
+    return needed
 
 
 def _count(spec: Spec, stops: Sequence[Stop]) -> int:
@@ -112,8 +127,11 @@ def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
 
 
 def _encodes(reach: Reach, e: Expr, latent: str) -> bool:
-    """Whether `e` applies a module that makes the latent, with live parameters."""
-    makers = reach.modules(reach[reach.spec.latents[latent].expr].live)
+    """Whether `e` applies a module that makes the latent, itself or through a target, with live
+    parameters.
+    """
+    bits, targets = reach[reach.spec.latents[latent].expr], reach.spec.targets
+    makers = reach.modules(bits.live) or {targets[t].of for t in reach.targets(bits.value)}
     return e.kind == "apply" and not e.attrs[2] and e.attrs[0] in makers
 
 

@@ -111,21 +111,27 @@ class Pressures:
 
     def _adds_up(self, present: Present, r: int) -> bool:
         """Whether the residual is a difference of latents plus a function of actions alone."""
-        latents, others = self._expanded(present, r)
-        return (
-            len(latents) >= 2
-            and abs(sum(latents)) < 1e-9
-            and bool(others)
-            and Side(self.table, tuple(others)).only_actions()
-        )
+        clocks, others = self._difference(present, r)
+        return bool(clocks and others) and Side(self.table, tuple(others)).only_actions()
 
-    def _expanded(self, present: Present, r: int) -> tuple[list[float], list[Moment]]:
-        """The residual over the latents of a role: their coefficients, and what else there is."""
+    def _bare(self, present: Present, r: int) -> bool:
+        """Whether the residual is a difference of latents at different times, and nothing else."""
+        if present.comparison.kind != "distance":
+            return False
+        clocks, others = self._difference(present, r)
+        return len(clocks) > 1 and not others
+
+    def _difference(self, present: Present, r: int) -> tuple[set[int], list[Moment]]:
+        """The times of the latents of which the residual is a difference, and what else it holds.
+
+        Without times where it is none: the coefficients of a difference add up to 0.
+        """
         left, *rest = present.operands
         expansion = self._by_role[r].difference(left, rest[0] if rest else None)
-        of_role = self.table.of_role(self.table.roles[r])
-        latents = [c for m, c in expansion.items() if self.table.here(m) & of_role]
-        return latents, [m for m in expansion if not self.table.here(m) & of_role]
+        here = {m: self.table.here(m) & self.table.of_role(self.table.roles[r]) for m in expansion}
+        adds_up = abs(sum(c for m, c in expansion.items() if here[m])) < 1e-9
+        latents = self.table.latents(union(here.values()) if adds_up else 0)
+        return {o.clock for o in latents}, [m for m in expansion if not here[m]]
 
     def _frames(self, present: Present, side: Side, r: int) -> list[str]:
         """What the other side asks of the observation."""
@@ -145,8 +151,9 @@ class Pressures:
         if right is None or present.comparison.kind not in _PREDICTIONS:
             return
         gap = span(left, right, r)
-        same = self.alike(present, r, gap)
-        if gap and same and not between(present, r):
+        bare = self._bare(present, r)
+        same = bare or present.same_head(gap)
+        if (gap or bare) and same and not between(present, r):
             yield "temporal-adjacency", gap
         elif gap >= 2:
             yield "open-loop-rollout", gap
@@ -157,12 +164,7 @@ class Pressures:
 
     def alike(self, present: Present, r: int, gap: int) -> bool:
         """Whether the sides are one function `gap` frames apart, or differ by latents only."""
-        if present.same_head(gap):
-            return True
-        if not gap or present.comparison.kind != "distance":
-            return False
-        latents, others = self._expanded(present, r)
-        return not others and len(latents) >= 2 and abs(sum(latents)) < 1e-9
+        return present.same_head(gap) or self._bare(present, r)
 
     def _misused(self, side: Side, updated: int) -> list[str]:
         """Encoders that the loss trains on something that a module made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..spec.expr import Expr
@@ -18,10 +18,15 @@ _SUMS = _LINEAR | {"add", "sub"}
 
 @dataclass(frozen=True)
 class Side:
-    """Moments that are compared, together, with those of another side."""
+    """Moments that are compared, together, with those of another side.
+
+    Args:
+        before: the same side one frame earlier; () where there is none.
+    """
 
     table: Table
     moments: tuple[Moment, ...]
+    before: tuple[Moment, ...] = ()
 
     @cached_property
     def leaves(self) -> int:
@@ -71,8 +76,13 @@ class Side:
         return union(self.table[m].actions[role] for m in self.moments)
 
     def clock(self, role: int) -> int:
-        """The latest time of its frontier; -1 without one."""
-        return max((o.clock for o in self.table.latents(self.frontier(role))), default=-1)
+        """The latest time of its frontier; -1 without one.
+
+        What it reads at every frame, such as a goal `z.t[-1]`, says nothing of where it stands.
+        """
+        frontier = self.frontier(role)
+        moving = frontier & ~union(self.table[m].frontier[role] for m in self.before)
+        return max((o.clock for o in self.table.latents(moving or frontier)), default=-1)
 
     def seen(self) -> int:
         """The latest time of an observation that it depends on; -1 without one."""
@@ -93,6 +103,11 @@ class Present:
         self.frame = self._aligned()
         self.operands = self._at(self.frame)
         self.left, self.right = self._sides(self.operands)
+        if self.frame:
+            left, right = self._sides(self._at(self.frame - 1))
+            self.left = replace(self.left, before=left.moments)
+            if self.right is not None and right is not None:
+                self.right = replace(self.right, before=right.moments)
 
     def _aligned(self) -> int:
         """The frame at which what it reads ends at the present."""
