@@ -16,6 +16,14 @@ import latentroles_torch.layers as in_torch
 from latentroles.errors import CheckpointError, SpecError
 from latentroles.spec import nn
 from latentroles_jax.precision import x64
+from parity import (
+    assert_close,
+    assert_parity,
+    inputs_for,
+    jax_numbers,
+    torch_numbers,
+    weights_for,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -50,6 +58,20 @@ EXAMPLES = [
     (nn.Reduce("(g c) h -> g h", "max", {"g": 2}), (4, 3)),
     (nn.Sequential([nn.Linear(4, 6), nn.Tanh(), nn.LayerNorm(6)]), (4,)),
     (nn.Residual(nn.Sequential([nn.Linear(4, 4), nn.Residual(nn.Linear(4, 4))])), (4,)),
+    (nn.Residual(nn.Linear(4, 3), nn.Linear(4, 3, bias=False)), (4,)),
+    (nn.ForEach(nn.Linear(4, 2)), (3, 4)),
+    (nn.ForEach(nn.Conv2d(2, 3, 2)), (2, 2, 3, 3)),
+    (nn.ForEach(nn.Embedding(4, 2)), (3,)),
+    (nn.MaxPool2d((3, 2), (2, 1), (1, 0)), (2, 5, 4)),
+    (nn.MaxPool2d(2, 3), (2, 6, 5)),
+    (nn.AvgPool2d((3, 2), (2, 1), (1, 0)), (2, 5, 4)),
+    (nn.AvgPool2d(2, 3), (2, 6, 5)),
+    (nn.Attention(6, 2), (3, 6)),
+    (nn.Attention(6, 3, causal=True), (3, 6)),
+    (nn.Attention(4, 1, mask=((True, True), (False, False))), (2, 4)),
+    (nn.PrependToken(3), (2, 3)),
+    (nn.Positions(2, 3), (2, 3)),
+    (nn.Take(1), (3, 2)),
     (nn.mlp(3, 2, hidden=(4, 5), activation="relu"), (3,)),
     (nn.conv_encoder((3, 8, 12), 5, channels=(2, 3)), (3, 8, 12)),
     (nn.conv_decoder(5, (3, 8, 12), channels=(2, 3)), (5,)),
@@ -62,77 +84,6 @@ each_layer = pytest.mark.parametrize(("layer", "shape"), EXAMPLES, ids=NAMES)
 def strict_jax():
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         yield
-
-
-def weights_for(layer: nn.Layer) -> dict[str, np.ndarray]:
-    """Initial weights, moved off the ones and zeros of the norms."""
-    rng = np.random.default_rng(0)
-    weights = nn.initial_weights("m", layer, 0)
-    return {path: w + 0.1 * rng.normal(size=w.shape) for path, w in weights.items()}
-
-
-def inputs_for(layer: nn.Layer, shape: tuple[int, ...], count: int = 3) -> tuple[np.ndarray, ...]:
-    rng = np.random.default_rng(1)
-    if layer.reads_integers:
-        return (rng.integers(0, 4, size=(count, *shape)),)
-    x = rng.normal(size=(count, *shape))
-    return (rng.normal(size=(count, layer.hidden)), x) if isinstance(layer, nn.GRU) else (x,)
-
-
-def cotangent(y) -> np.ndarray:
-    """What the output is multiplied by, so that no gradient is symmetric in its entries."""
-    return np.cos(np.arange(math.prod(y.shape))).reshape(y.shape)
-
-
-def torch_numbers(layer, weights, inputs, dtype):
-    """Returns (output, {name: gradient of sum(output * cotangent)}) by torch."""
-    module = in_torch.build(layer, weights, dtype)
-    xs = [torch.tensor(x) for x in inputs]
-    xs = [x.to(getattr(torch, dtype)).requires_grad_() if x.is_floating_point() else x for x in xs]
-    y = module(*xs)
-    y.backward(torch.tensor(cotangent(y), dtype=y.dtype))
-    grads = {path: p.grad.numpy() for path, p in module.named_parameters()}
-    grads |= {f"input{i}": x.grad.numpy() for i, x in enumerate(xs) if x.is_floating_point()}
-    return y.detach().numpy(), grads
-
-
-def jax_numbers(layer, weights, inputs, dtype):
-    """Returns (output, {name: gradient of sum(output * cotangent)}) by jax."""
-    module = in_jax.build(layer, weights, dtype)
-    floats = [jnp.asarray(x, dtype) for x in inputs if x.dtype.kind == "f"]
-    integers = [jnp.asarray(x) for x in inputs if x.dtype.kind == "i"]
-
-    @jax.jit
-    def forward_and_backward(module, floats, integers):
-        y, pull = jax.vjp(lambda m, f: jax.vmap(m)(*integers, *f), module, floats)
-        return y, *pull(jnp.asarray(cotangent(y), y.dtype))
-
-    y, module_grads, grads = forward_and_backward(module, floats, integers)
-    by_name = in_jax.weights_of(layer, module_grads)
-    by_name |= {f"input{i}": np.asarray(g) for i, g in enumerate(grads)}
-    return np.asarray(y), by_name
-
-
-def assert_close(got: np.ndarray, wanted: np.ndarray, tolerance: float, what: str) -> None:
-    """Compares relative to the largest entry."""
-    __tracebackhide__ = True
-    assert got.shape == wanted.shape, f"{what}: {got.shape} instead of {wanted.shape}"
-    scale = max(float(np.abs(wanted).max(initial=0.0)), 1e-30)
-    error = float(np.abs(got - wanted).max(initial=0.0)) / scale
-    assert error <= tolerance, f"{what}: relative error {error:.2e} > {tolerance:.0e}"
-
-
-def assert_parity(layer, shape, dtype="float64", value=1e-10, gradient=1e-8):
-    __tracebackhide__ = True
-    weights, inputs = weights_for(layer), inputs_for(layer, shape)
-    wanted, wanted_grads = torch_numbers(layer, weights, inputs, dtype)
-    got, got_grads = jax_numbers(layer, weights, inputs, dtype)
-    assert str(got.dtype) == str(wanted.dtype) == dtype
-    assert wanted.shape[1:] == layer.out_shape(shape)
-    assert_close(got, wanted, value, "output")
-    assert got_grads.keys() == wanted_grads.keys()
-    for name, wanted_grad in wanted_grads.items():
-        assert_close(got_grads[name], wanted_grad, gradient, f"gradient of {name}")
 
 
 def test_every_layer_has_an_example_and_two_builders():
@@ -310,6 +261,68 @@ def test_gru_has_its_definition():
     assert layer.step_shape((4,), (12,)) == (4,)
 
 
+def attention_of(layer: nn.Attention, weights, x: np.ndarray) -> np.ndarray:
+    """One event, token by token and head by head, as the layer's docstring says it."""
+    size = layer.dim // layer.heads
+    projected = x @ weights["qkv.weight"].T + weights["qkv.bias"]
+    q, k, v = (projected[:, i * layer.dim : (i + 1) * layer.dim] for i in range(3))
+    y = np.zeros_like(x)
+    for i, h in np.ndindex(len(x), layer.heads):
+        read = [j for j in range(len(x)) if layer.mask is None or layer.mask[i][j]]
+        read = [j for j in read if j <= i or not layer.causal]
+        at = slice(h * size, (h + 1) * size)
+        scores = np.array([np.exp(q[i, at] @ k[j, at] / math.sqrt(size)) for j in read])
+        y[i, at] = sum((s * v[j, at] for s, j in zip(scores / scores.sum(), read, strict=True)), 0)
+    return y @ weights["output.weight"].T + weights["output.bias"]
+
+
+MASK = ((True, True, False), (False, False, False), (False, True, True))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Attention(6, 2),
+        nn.Attention(6, 3, causal=True),
+        nn.Attention(6, 2, mask=MASK),
+        nn.Attention(6, 2, mask=MASK, causal=True),
+    ],
+    ids=["free", "causal", "masked", "both"],
+)
+def test_attention_has_its_definition(layer):
+    weights, (x,) = weights_for(layer), inputs_for(layer, (3, 6))
+    wanted = np.stack([attention_of(layer, weights, event) for event in x])
+    with x64():
+        for numbers in (torch_numbers, jax_numbers):
+            got, gradients = numbers(layer, weights, (x,), "float64")
+            assert_close(got, wanted, 1e-12, numbers.__name__)
+            assert all(np.isfinite(g).all() for g in gradients.values())
+
+
+def test_pooling_has_its_definition():
+    x = np.random.default_rng(0).normal(size=(2, 5, 4))
+    inside = np.pad(np.ones_like(x), ((0, 0), (1, 1), (0, 0)))
+    values = np.pad(x, ((0, 0), (1, 1), (0, 0)))
+    for layer in (nn.MaxPool2d((3, 2), (2, 1), (1, 0)), nn.AvgPool2d((3, 2), (2, 1), (1, 0))):
+        wanted = np.zeros(layer.out_shape(x.shape))
+        for c, i, j in np.ndindex(*wanted.shape):
+            at = (c, slice(2 * i, 2 * i + 3), slice(j, j + 2))
+            pixels = values[at][inside[at] == 1]
+            wanted[c, i, j] = pixels.max() if isinstance(layer, nn.MaxPool2d) else pixels.mean()
+        y, _ = torch_numbers(layer, {}, (x[None],), "float64")
+        assert_close(y[0], wanted, 1e-12, type(layer).__name__)
+
+
+@pytest.mark.usefixtures("quick_compilation")
+@given(pairs, pairs, st.tuples(st.integers(0, 2), st.integers(0, 2)), pairs, st.booleans())
+def test_pooling_agrees(kernel, stride, padding, extra, largest):
+    padding = tuple(min(p, k // 2) for p, k in zip(padding, kernel, strict=True))
+    layer = (nn.MaxPool2d if largest else nn.AvgPool2d)(kernel, stride, padding)
+    size = [max(1, k - 2 * p) + e for k, p, e in zip(kernel, padding, extra, strict=True)]
+    with x64():
+        assert_parity(layer, (2, *size))
+
+
 def test_gelu_forms_are_the_named_ones():
     x = np.linspace(-3, 3, 7)
     exact = np.array([0.5 * v * (1 + math.erf(v / math.sqrt(2))) for v in x])
@@ -326,6 +339,11 @@ def test_kinks_agree():
         for layer in (nn.Relu(), nn.Reduce("n -> ()", "max"), nn.Reduce("n -> ()", "min")):
             _, wanted = torch_numbers(layer, {}, (np.zeros((1, 4)),), "float64")
             _, got = jax_numbers(layer, {}, (np.zeros((1, 4)),), "float64")
+            np.testing.assert_array_equal(got["input0"], wanted["input0"])
+        for layer in (nn.MaxPool2d(2, 1), nn.MaxPool2d((1, 3), 1, (0, 1))):
+            tied = (np.zeros((1, 1, 2, 3)),)
+            _, wanted = torch_numbers(layer, {}, tied, "float64")
+            _, got = jax_numbers(layer, {}, tied, "float64")
             np.testing.assert_array_equal(got["input0"], wanted["input0"])
         constant = (np.full((1, 4), 2.0),)
         _, wanted = torch_numbers(nn.LayerNorm(4, affine=False), {}, constant, "float64")

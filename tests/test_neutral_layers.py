@@ -40,6 +40,7 @@ def test_initial_weights_are_keyed_by_seed_module_and_path():
         (nn.ConvTranspose2d(40, 20, 4, stride=4), 40),
         (nn.ConvTranspose2d(40, 20, 4, stride=2), 160),
         (nn.GRU(30, 40), 40),
+        (nn.Attention(36, 2), 36),
     ],
 )
 def test_initial_weights_are_uniform_within_the_fan_in(layer, fan_in):
@@ -57,6 +58,9 @@ def test_other_initial_weights():
         weights = nn.initial_weights("m", norm, 0)
         assert np.all(weights["weight"] == 1)
         assert np.all(weights["bias"] == 0)
+    for layer in (nn.PrependToken(5000), nn.Positions(100, 50)):
+        (learned,) = nn.initial_weights("m", layer, 0).values()
+        np.testing.assert_allclose([learned.mean(), learned.std()], [0, 0.02], atol=1e-3)
     table = nn.initial_weights("m", nn.Embedding(100, 50), 0)["weight"]
     np.testing.assert_allclose([table.mean(), table.std()], [0, 1], atol=0.05)
 
@@ -91,6 +95,9 @@ def test_architectures_take_widths():
 def test_equal_descriptors_are_equal():
     assert nn.Conv2d(np.int64(3), 4, 2, [2, 2]) == nn.Conv2d(3, 4, (2, 2), 2)
     assert nn.LayerNorm(3, eps=1) == nn.LayerNorm((3,), eps=1.0)
+    assert nn.MaxPool2d(2, [2, 2]) == nn.MaxPool2d((2, 2), 2, 0)
+    both = nn.Attention(4, 2, causal=True, mask=np.ones((2, 2), bool))
+    assert both == nn.Attention(4, 2, mask=[[True, False], [True, True]])
     assert nn.Rearrange("c h  w->(c h w)") == nn.Rearrange("c h w -> (c h w)", {})
     assert nn.Rearrange("(a b) -> a b", {"a": 1}) != nn.Rearrange("(a b) -> a b", {"b": 1})
 
@@ -119,6 +126,23 @@ def test_equal_descriptors_are_equal():
         (lambda: nn.Sequential([]), SpecError, "at least one layer"),
         (lambda: nn.Sequential([math.tanh]), SpecError, "neutral layers"),
         (lambda: nn.Residual(3), SpecError, "neutral layers"),
+        (lambda: nn.Sequential([nn.GRU(3, 2)]), SpecError, r"reads a carry.*lr\.scan"),
+        (lambda: nn.Residual(nn.Linear(3, 2), 3), SpecError, "neutral layers"),
+        (lambda: nn.ForEach(3), SpecError, "neutral layers"),
+        (lambda: nn.MaxPool2d(2, 0), SpecError, "stride .* at least 1"),
+        (lambda: nn.MaxPool2d(3, 1, 2), SpecError, r"at most half of kernel.*\(1, 1\)"),
+        (lambda: nn.AvgPool2d((2, 3), 1, (2, 1)), SpecError, "at most half of kernel"),
+        (lambda: nn.Attention(0, 1), SpecError, "dim"),
+        (lambda: nn.Attention(6, 4), SpecError, "must divide dim.*one of 1, 2, 3, 6"),
+        (lambda: nn.Attention(6, 2, causal=1), SpecError, "causal must be True or False"),
+        (lambda: nn.Attention(6, 2, mask=()), SpecError, "square table of booleans"),
+        (lambda: nn.Attention(6, 2, mask=((True, False),)), SpecError, "square table"),
+        (lambda: nn.Attention(6, 2, mask=((1, 0), (1, 1))), SpecError, "square table"),
+        (lambda: nn.Attention(6, 2, mask=((True,), (True, True))), SpecError, "square table"),
+        (lambda: nn.Attention(6, 2, mask=3), SpecError, "square table"),
+        (lambda: nn.PrependToken(0), SpecError, "dim"),
+        (lambda: nn.Positions(0, 3), SpecError, "count"),
+        (lambda: nn.Take(-1), SpecError, "at least 0"),
         (lambda: nn.mlp(3, 2, hidden=(0,)), SpecError, "hidden"),
         (lambda: nn.mlp(3, 2, activation="gelu"), SpecError, "gelu_exact, gelu_tanh"),
         (lambda: nn.conv_encoder((3, 8), 2), ShapeError, r"\(channels, height, width\)"),
@@ -150,6 +174,21 @@ def test_equal_descriptors_are_equal():
             ShapeError,
             "keep the event's shape",
         ),
+        (
+            lambda: nn.Residual(nn.Linear(3, 2), nn.Linear(3, 4)).out_shape((3,)),
+            ShapeError,
+            r"one shape; received \(4,\) -> \(2,\)",
+        ),
+        (lambda: nn.ForEach(nn.Linear(3, 2)).out_shape((3,)), ShapeError, r"\(3,\); received \(\)"),
+        (lambda: nn.ForEach(nn.Embedding(3, 2)).out_shape(()), ShapeError, "body by itself"),
+        (lambda: nn.MaxPool2d(3, 1).out_shape((1, 2, 3)), ShapeError, "smaller kernel"),
+        (lambda: nn.AvgPool2d(1, 1).out_shape((2, 3)), ShapeError, "channels first"),
+        (lambda: nn.Attention(6, 2).out_shape((6,)), ShapeError, r"\(tokens, 6\)"),
+        (lambda: nn.Attention(6, 2).out_shape((3, 4)), ShapeError, r"\(tokens, 6\)"),
+        (lambda: nn.Attention(2, 1, mask=((True,),)).out_shape((2, 2)), ShapeError, r"\(1, 2\)"),
+        (lambda: nn.Positions(2, 3).out_shape((3, 3)), ShapeError, r"\(2, 3\)"),
+        (lambda: nn.PrependToken(3).out_shape((3,)), ShapeError, r"\(tokens, 3\)"),
+        (lambda: nn.Take(2).out_shape((2, 3)), ShapeError, "n of at least 3"),
         (lambda: nn.GRU(3, 2).out_shape((2,)), ShapeError, r"received \(2,\)"),
         (lambda: nn.GRU(3, 2).step_shape((2,), (2,)), ShapeError, "steps a carry"),
     ],

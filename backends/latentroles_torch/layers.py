@@ -15,42 +15,8 @@ from torch import Tensor
 from latentroles.errors import SpecError, nearest
 from latentroles.spec import nn
 
+from . import modules
 from .precision import dtype_of
-
-
-class GRU(torch.nn.Module):
-    """The one-bias cell of `latentroles.spec.nn.GRU`, in its two parts."""
-
-    def __init__(self, inputs: int, hidden: int, device: str):
-        super().__init__()
-        self.weight_input = torch.nn.Parameter(torch.empty(3 * hidden, inputs, device=device))
-        self.weight_hidden = torch.nn.Parameter(torch.empty(3 * hidden, hidden, device=device))
-        self.bias = torch.nn.Parameter(torch.empty(3 * hidden, device=device))
-
-    def project(self, x: Tensor) -> Tensor:
-        return torch.nn.functional.linear(x, self.weight_input, self.bias)
-
-    def step(self, h: Tensor, projected: Tensor) -> Tensor:
-        p_reset, p_update, p_new = projected.chunk(3, dim=-1)
-        q_reset, q_update, q_new = torch.nn.functional.linear(h, self.weight_hidden).chunk(3, -1)
-        reset = torch.sigmoid(p_reset + q_reset)
-        update = torch.sigmoid(p_update + q_update)
-        new = torch.tanh(p_new + reset * q_new)
-        return new + update * (h - new)
-
-    def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        return self.step(h, self.project(x))
-
-
-class Residual(torch.nn.Module):
-    """x + body(x)."""
-
-    def __init__(self, body: torch.nn.Module):
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
 
 
 # Skeletons: modules on the meta device, which draw no random numbers and hold no memory.
@@ -102,7 +68,7 @@ def _embedding(layer: nn.Embedding) -> torch.nn.Module:
 
 
 def _gru(layer: nn.GRU) -> torch.nn.Module:
-    return GRU(layer.inputs, layer.hidden, device="meta")
+    return modules.GRU(layer.inputs, layer.hidden, device="meta")
 
 
 def _relu(layer: nn.Relu) -> torch.nn.Module:
@@ -147,7 +113,37 @@ def _sequential(layer: nn.Sequential) -> torch.nn.Module:
 
 
 def _residual(layer: nn.Residual) -> torch.nn.Module:
-    return Residual(_skeleton(layer.body))
+    shortcut = None if layer.shortcut is None else _skeleton(layer.shortcut)
+    return modules.Residual(_skeleton(layer.body), shortcut)
+
+
+def _for_each(layer: nn.ForEach) -> torch.nn.Module:
+    return modules.ForEach(_skeleton(layer.body))
+
+
+def _max_pool2d(layer: nn.MaxPool2d) -> torch.nn.Module:
+    return torch.nn.MaxPool2d(layer.kernel, layer.stride, layer.padding)
+
+
+def _avg_pool2d(layer: nn.AvgPool2d) -> torch.nn.Module:
+    return torch.nn.AvgPool2d(layer.kernel, layer.stride, layer.padding, count_include_pad=False)
+
+
+def _attention(layer: nn.Attention) -> torch.nn.Module:
+    children = {name: _skeleton(child) for name, child in layer.children().items()}
+    return modules.Attention(heads=layer.heads, causal=layer.causal, mask=layer.mask, **children)
+
+
+def _prepend_token(layer: nn.PrependToken) -> torch.nn.Module:
+    return modules.PrependToken(layer.dim, device="meta")
+
+
+def _positions(layer: nn.Positions) -> torch.nn.Module:
+    return modules.Positions(layer.count, layer.dim, device="meta")
+
+
+def _take(layer: nn.Take) -> torch.nn.Module:
+    return modules.Take(layer.index)
 
 
 BUILDERS: dict[type[nn.Layer], Callable[[Any], torch.nn.Module]] = {
@@ -168,6 +164,13 @@ BUILDERS: dict[type[nn.Layer], Callable[[Any], torch.nn.Module]] = {
     nn.Reduce: _reduce,
     nn.Sequential: _sequential,
     nn.Residual: _residual,
+    nn.ForEach: _for_each,
+    nn.MaxPool2d: _max_pool2d,
+    nn.AvgPool2d: _avg_pool2d,
+    nn.Attention: _attention,
+    nn.PrependToken: _prepend_token,
+    nn.Positions: _positions,
+    nn.Take: _take,
 }
 
 

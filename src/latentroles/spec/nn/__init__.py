@@ -11,8 +11,15 @@ from .architectures import conv_encoder as conv_encoder
 from .architectures import gru as gru
 from .architectures import linear as linear
 from .architectures import mlp as mlp
+from .attention import Attention as Attention
+from .attention import Positions as Positions
+from .attention import PrependToken as PrependToken
+from .attention import Take as Take
+from .containers import ForEach as ForEach
 from .containers import Residual as Residual
 from .containers import Sequential as Sequential
+from .convolutional import cnn as cnn
+from .convolutional import resnet18 as resnet18
 from .initial import Parameter as Parameter
 from .initial import check_weights as check_weights
 from .initial import initial_weights as initial_weights
@@ -29,4 +36,9 @@ from .layers import LayerNorm as LayerNorm
 from .layers import Linear as Linear
 from .layers import Rearrange as Rearrange
 from .layers import Reduce as Reduce
+from .pooling import AvgPool2d as AvgPool2d
+from .pooling import MaxPool2d as MaxPool2d
 from .recurrent import GRU as GRU
+from .transformers import transformer as transformer
+from .transformers import transformer_block as transformer_block
+from .transformers import vit as vit

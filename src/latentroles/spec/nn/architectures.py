@@ -6,6 +6,7 @@ from ... import arguments
 from ...errors import ShapeError, SpecError, user_line
 from .activations import activation as find_activation
 from .containers import Sequential
+from .frames import check_frame
 from .layer import Layer
 from .layers import Conv2d, ConvTranspose2d, Flatten, Linear, Rearrange
 from .recurrent import GRU
@@ -108,12 +109,7 @@ def _stages(
     activation: str | Layer,
 ) -> tuple[list[tuple[int, int, tuple[int, int]]], Layer, tuple[int, int]]:
     """Returns ((channels outside, inside, factor) of each stage, activation, innermost grid)."""
-    if not isinstance(frame, (tuple, list)) or len(frame) != 3:
-        raise ShapeError(
-            f"{user_line()}{owner}: frame must be (channels, height, width); received {frame!r}. "
-            "Fix: pass, say, frame=(3, 56, 56)."
-        )
-    outer, *sides = (arguments.integer(owner, "frame", n, "channels, then pixels") for n in frame)
+    outer, *sides = check_frame(owner, frame)
     if not isinstance(channels, (tuple, list)) or not channels:
         raise SpecError(
             f"{user_line()}{owner}: channels must be a list of at least one width; received "

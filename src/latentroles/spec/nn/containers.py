@@ -13,6 +13,12 @@ def _layer(owner: str, value: object) -> Layer:
             f"{user_line()}{owner} holds neutral layers; received {value!r}. "
             "Fix: pass layers of latentroles.spec.nn, not modules of a framework."
         )
+    if hasattr(value, "project_shape"):
+        raise SpecError(
+            f"{user_line()}{owner} holds functions of one event, and a recurrent layer reads a "
+            f"carry beside it; received {value}. Fix: declare it as a module of its own, for "
+            "`lr.scan`."
+        )
     return value
 
 
@@ -47,22 +53,59 @@ class Sequential(Layer):
 @register
 @dataclass(frozen=True)
 class Residual(Layer):
-    """y = x + body(x) (He et al., 2016). Parameters: those of the body under the path "body."."""
+    """y = shortcut(x) + body(x); without a shortcut, y = x + body(x) (He et al., 2016).
+
+    Parameters: those of the body under the path "body.", of the shortcut under "shortcut.".
+    """
+
+    body: Layer
+    shortcut: Layer | None = None
+
+    def __post_init__(self):
+        for layer in self.children().values():
+            _layer("Residual", layer)
+
+    def children(self) -> dict[str, Layer]:
+        return {"body": self.body} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
+
+    def out_shape(self, shape: Sequence[int]) -> Shape:
+        out = self.body.out_shape(shape)
+        kept = tuple(shape) if self.shortcut is None else self.shortcut.out_shape(shape)
+        if out != kept:
+            rule = (
+                "adds its body's output to its input, so the body must keep the event's shape"
+                if self.shortcut is None
+                else "adds its body's output to its shortcut's, so the two must have one shape"
+            )
+            raise ShapeError(
+                f"{user_line()}Residual {rule}; received {kept} -> {out}. Fix: change the body's "
+                "outputs, or pass a shortcut that gives the same shape."
+            )
+        return out
+
+
+@register
+@dataclass(frozen=True)
+class ForEach(Layer):
+    """Its body, applied to each entry of the event's first axis: (n, ...) -> (n, ...).
+
+    So `ForEach(Linear(8, 16))` maps tokens (n, 8) to tokens (n, 16). Parameters: those of the body
+    under the path "body.", one set for all entries.
+    """
 
     body: Layer
 
     def __post_init__(self):
-        _layer("Residual", self.body)
+        _layer("ForEach", self.body)
 
     def children(self) -> dict[str, Layer]:
         return {"body": self.body}
 
+    @property
+    def reads_integers(self) -> bool:
+        return self.body.reads_integers
+
     def out_shape(self, shape: Sequence[int]) -> Shape:
-        out = self.body.out_shape(shape)
-        if out != tuple(shape):
-            raise ShapeError(
-                f"{user_line()}Residual adds its body's output to its input, so the body must keep "
-                f"the event's shape; received {tuple(shape)} -> {out}. Fix: change the body's "
-                "outputs."
-            )
-        return out
+        if not shape:
+            raise self._refuse(shape, "(n, ...)", "pass its body by itself.")
+        return (shape[0], *self.body.out_shape(shape[1:]))
