@@ -82,9 +82,9 @@ class Corridor(Simulated):
         """The opposite action where it returns exactly: nuisances count."""
         opposite = (RIGHT, LEFT, NOOP)[checked_action(self, action)]
         after = self.move(state, action)
-        idle = action == NOOP and not self.momentum
         if after == state:
-            return opposite if idle else None
+            changes = self.momentum or self.last or self.phases > 1
+            return NOOP if action == NOOP and not changes else None
         return opposite if self.move(after, opposite) == state else None
 
     def place(self, state: State) -> tuple[int, ...]:

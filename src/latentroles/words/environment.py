@@ -8,7 +8,9 @@ Conventions that every environment keeps:
 - An environment never ends an episode. Whoever drives it decides how long an episode is.
 
 What only some environments can say stands in protocols of one method each: `Invertible`,
-`Described`, `Started`, `Stochastic`. `latentroles.testing.environment_laws` checks all of it.
+`Described`, `Started`, `Stochastic`; an environment whose steps are random without known
+probabilities has an attribute `random = True`. `latentroles.testing.environment_laws` checks all
+of it.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -21,6 +23,10 @@ from latentroles.errors import LatentrolesError
 
 class WordError(LatentrolesError):
     """A word, a state or an environment that no loop word can be made of."""
+
+
+class TooManyStates(WordError):
+    """An environment with more states than were to be listed."""
 
 
 class Environment(Protocol):
@@ -106,3 +112,12 @@ class Stochastic(Protocol):
     def kernel(self, state: Any, action: int) -> Mapping[Any, float]:
         """Where `action` leads, each state with its probability; they sum to one."""
         ...
+
+
+def is_random(environment: Environment) -> bool:
+    """Whether a word may lead to one state or to another.
+
+    So it is where there is a `kernel`, and where an environment has an attribute `random` that is
+    true, because its probabilities are not known.
+    """
+    return isinstance(environment, Stochastic) or bool(getattr(environment, "random", False))

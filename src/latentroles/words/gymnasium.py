@@ -19,6 +19,7 @@ class Gymnasium:
         self.name: str = said["name"]
         self.parameters: Mapping[str, Any] = said["parameters"]
         self.actions: tuple[str, ...] = said["actions"]
+        self.random: bool = said["random"]
         self._functions = functions
         for optional in ("inverse", "nuisance", "starts", "kernel"):
             if optional in functions:
@@ -79,6 +80,7 @@ def from_gymnasium(
     nuisance: Callable[[Any], Mapping[str, Hashable]] | None = None,
     starts: Callable[[], Iterable[Hashable]] | None = None,
     kernel: Callable[[Any, int], Mapping[Any, float]] | None = None,
+    random: bool = False,
     actions: Sequence[str] | None = None,
     name: str | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -96,6 +98,7 @@ def from_gymnasium(
             without it, the picture of an environment with `render_mode="rgb_array"`.
         inverse, nuisance, starts, kernel: see `latentroles.words.environment`.
         pose: (x, y, heading) at the present state.
+        random: whether steps are random; so they are where there is a kernel.
         actions: their names, for messages; else "0", "1", ...
         name, parameters: which environment this is, for the files that are made with it.
 
@@ -135,5 +138,10 @@ def from_gymnasium(
     spec = getattr(bare, "spec", None)
     title = name or getattr(spec, "id", None) or type(bare).__name__
     return Gymnasium(
-        bare, functions, name=str(title), parameters=dict(parameters or {}), actions=names
+        bare,
+        functions,
+        name=str(title),
+        parameters=dict(parameters or {}),
+        actions=names,
+        random=bool(random),
     )

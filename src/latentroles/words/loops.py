@@ -112,13 +112,29 @@ class Loops:
         for k in range(max_length):
             ways = np.where(allowed, self.ways[k][self.successors], 0).sum(axis=1)
             self.ways[k + 1] = ways / (ways.max() or 1.0)
+        reaches = self.ways > 0
+        self._home = np.where(reaches.any(axis=0), reaches.argmax(axis=0), max_length + 1)
         lengths = range(1, max_length + 1)
         self.lengths = tuple(k for k in lengths if self.ways[k, self.source] > 0)
 
-    def letters(self, node: int, left: int) -> list[int]:
-        """The actions after which the loop can still end in `left` - 1 steps, in order."""
-        ahead = self.successors[node]
-        return [int(a) for a in np.flatnonzero((ahead >= 0) & (self.ways[left - 1][ahead] > 0))]
+    def home(self, node: int) -> int:
+        """How few steps lead from a node to the end of a loop; `max_length` + 1 if more do."""
+        return int(self._home[node]) if node >= 0 else len(self.ways)
+
+    def __iter__(self) -> Iterator[Word]:
+        """Every one of the words, the shortest first. They are not run."""
+        for length in self.lengths:
+            open_: list[tuple[Word, int]] = [((), self.source)]
+            while open_:
+                word, node = open_.pop()
+                if len(word) == length:
+                    yield word
+                    continue
+                closing = self.ways[length - len(word) - 1] > 0
+                for letter in reversed(range(self.successors.shape[1])):
+                    there = int(self.successors[node, letter])
+                    if there >= 0 and closing[there]:
+                        open_.append(((*word, letter), there))
 
     def sample(self, rng: np.random.Generator, count: int) -> list[Word]:
         """Draws words: their lengths uniformly, and each uniformly among those of its length.

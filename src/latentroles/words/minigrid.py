@@ -59,6 +59,7 @@ class MiniGrid:
         # Frames come from the camera; MiniGrid's symbolic view would cost 0.1 ms in every step.
         self._grid.gen_obs = dict
         self._movers: list[Any] = list(getattr(self._grid, "obstacles", ()))
+        self.random = bool(self._movers)
         self._frames: dict[State, np.ndarray] = {}
         self.reset(0)
 

@@ -15,7 +15,7 @@ from latentroles.errors import DataError
 from .simulated import Simulated, checked_action, natural, within
 
 # The faces, by what they look along: right, left, up, down, front, back.
-_FACES = {
+_FACES: dict[str, tuple[int, ...]] = {
     "R": (1, 0, 0),
     "L": (-1, 0, 0),
     "U": (0, 1, 0),

@@ -10,7 +10,7 @@ import numpy as np
 from latentroles.errors import user_line
 
 from .components import components
-from .environment import Environment, Started, Stochastic, WordError
+from .environment import Environment, Started, TooManyStates, WordError, is_random
 from .word import Word, spell
 
 LIMIT = 20_000  # states
@@ -130,17 +130,18 @@ def explore(environment: Environment, *, limit: int = LIMIT) -> Transitions:
         limit: the most states to find.
 
     Raises:
-        WordError: there are more states, or the steps are random.
+        TooManyStates: there are more.
+        WordError: the steps are random, or the states leave something out.
     """
-    if isinstance(environment, Stochastic):
-        raise _random(environment, "it has a `kernel`")
+    if is_random(environment):
+        raise _random(environment, "it says so")
     states = list(dict.fromkeys(starts(environment)))
     indices = {state: index for index, state in enumerate(states)}
     parent = [-1] * len(states)
     after: list[list[int]] = []
     while len(after) < len(states):
         if len(states) > limit:
-            raise WordError(
+            raise TooManyStates(
                 f"{user_line()}{environment.name} has more than {limit} states. Fix: raise "
                 "`limit`, make the environment smaller, or close words by their inverses: "
                 "`close(environment, state, word)`."
@@ -177,6 +178,7 @@ def starts(environment: Environment) -> Iterable[Hashable]:
 def _random(environment: Environment, why: str) -> WordError:
     return WordError(
         f"{user_line()}the steps of {environment.name} are random: {why}. A word then leads to no "
-        "one state, and nothing is sure to close. Fix: look for returns in walks with "
+        "one state, and nothing is sure to close. Fix: if the state leaves something out, put it "
+        "in; if steps are meant to be random, look for returns in walks: "
         "`latentroles.words.loops.returns`."
     )
