@@ -13,7 +13,7 @@ is *degenerate*, whatever its invariance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import Any, NamedTuple
@@ -22,11 +22,11 @@ import numpy as np
 
 from ..arguments import integer
 from ..errors import LatentrolesError, user_line
-from ..words.environment import Described, Environment, is_random
-from ..words.loops import Loops, loops_by_inverse, returns
+from ..words.environment import Described, Environment
 from ..words.transitions import Transitions
-from ..words.word import Word, run, spell
+from ..words.word import spell
 from .environment_cases import finite
+from .walks import Track, walks
 
 GRADES = ("G0", "G1", "G2", "G3")
 READS = ("frame", "history", "state")
@@ -102,14 +102,6 @@ class LoopReport:
         return "\n".join([*lines, *(f"  {grade}" for grade in self.grades.values())])
 
 
-@dataclass(frozen=True)
-class Track:
-    """A place loop as it was walked: `states` are one more than the letters of `word`."""
-
-    states: tuple[Hashable, ...]
-    word: Word
-
-
 def loop_report(
     encode: Encode,
     environment: Environment,
@@ -142,7 +134,7 @@ def loop_report(
         raise EncoderError(f"{user_line()}reads= is one of {', '.join(READS)}, got {reads!r}.")
     where = place or environment.place
     graph = finite(environment)
-    walked = list(_walks(environment, graph, loops, max_length, np.random.default_rng(seed)))
+    walked = list(walks(environment, graph, loops, max_length, np.random.default_rng(seed)))
     measure = _Measure(encode, environment, where, reads, margin)
     return measure.report(walked, graph, exogenous)
 
@@ -180,44 +172,6 @@ def assert_loop_invariant(
         )
 
 
-# Walking ----------------------------------------------------------------------------------------
-
-
-def _walks(
-    environment: Environment,
-    graph: Transitions | None,
-    count: int,
-    max_length: int,
-    rng: np.random.Generator,
-) -> Iterator[Track]:
-    """Place loops, walked: drawn in a finite environment, made by inverses or found elsewhere."""
-    if is_random(environment):
-        found: list[Track] = []
-        for _ in range(20 * count):
-            steps = returns(environment, rng, steps=20 * max_length)
-            found += [Track(r.passed, r.word) for r in steps if len(r.word) <= max_length]
-            if len(found) >= count:
-                break
-        yield from found[:count]
-    elif graph is None:
-        state, each = environment.reset(int(rng.integers(2**31))), 5
-        for _ in range(-(-count // each)):  # from several states: places must differ
-            away = rng.integers(len(environment.actions), size=max_length).tolist()
-            state = run(environment, state, away)[-1]
-            drawn = loops_by_inverse(environment, state, rng, reach=max(max_length // 4, 1))
-            for word in islice(drawn, each):
-                yield Track(tuple(run(environment, state, word)), word)
-    else:
-        inside = np.flatnonzero(graph.recurrent)
-        starts = rng.choice(inside, size=min(count, 4 * len(inside)))
-        each = -(-count // len(starts))
-        for index in starts:
-            state = graph.states[int(index)]
-            known = Loops(graph, state, max_length=max_length, place=True)
-            for word in known.sample(rng, each) if known.lengths else []:
-                yield Track(tuple(run(environment, state, word)), word)
-
-
 class Pair(NamedTuple):
     """Two z that should be one: how far apart, and the word that leads from one to the other."""
 
@@ -245,13 +199,13 @@ class _Measure:
         self._fresh: dict[Hashable, np.ndarray] = {}
 
     def report(
-        self, walks: list[Track], graph: Transitions | None, exogenous: Sequence[str]
+        self, tracks: list[Track], graph: Transitions | None, exogenous: Sequence[str]
     ) -> LoopReport:
-        visited = list(dict.fromkeys(state for walk in walks for state in walk.states))
-        ends = np.stack([self.walked(walk)[-1] for walk in walks])
-        again = np.stack([self.walked(walk)[-1] for walk in walks])
+        visited = list(dict.fromkeys(state for walk in tracks for state in walk.states))
+        ends = np.stack([self.walked(walk)[-1] for walk in tracks])
+        again = np.stack([self.walked(walk)[-1] for walk in tracks])
         fresh = self.visits(visited)
-        separation = self._separation([walk.states[-1] for walk in walks], ends)
+        separation = self._separation([walk.states[-1] for walk in tracks], ends)
         spread = float(np.sqrt(np.mean(np.sum((ends - ends.mean(axis=0)) ** 2, axis=-1))))
         scale = separation or 1.0
 
@@ -266,11 +220,11 @@ class _Measure:
 
         same = [
             Pair(_length(a - b), len(walk.word), f"the same walk, twice: {self._spelt(walk)}")
-            for a, b, walk in zip(ends, again, walks, strict=True)
+            for a, b, walk in zip(ends, again, tracks, strict=True)
         ]
         memory = [
             Pair(_length(z - fresh[walk.states[-1]]), len(walk.word), self._remembered(walk))
-            for z, walk in zip(ends, walks, strict=True)
+            for z, walk in zip(ends, tracks, strict=True)
             if self.reads == "history"
         ]
         grades = {
