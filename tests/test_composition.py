@@ -33,9 +33,8 @@ def test_a_step_that_knows_about_walls_composes():
 
 
 def test_a_step_of_the_action_alone_is_left_open_at_a_wall():
-    with pytest.raises(AssertionError, match="does not|do not sum to zero") as caught:
+    with pytest.raises(AssertionError, match=r"(left from .*cell=0|right from .*cell=4)"):
         assert_composes(wished, corridor(cells=5))
-    assert "left from State(cell=0" in str(caught.value)
 
 
 def test_without_walls_the_action_alone_composes_up_to_the_ring():
