@@ -1,15 +1,19 @@
-"""One layer on both backends: its weights, its inputs, its outputs and its gradients."""
+"""One layer, or one compiled step, on both backends: values and gradients, compared."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 
+import latentroles as lr
 import latentroles_jax.layers as in_jax
 import latentroles_torch.layers as in_torch
+from latentroles import plugins
 from latentroles.spec import nn
+from latentroles.testing.reference import Results
 
 
 def weights_for(layer: nn.Layer) -> dict[str, np.ndarray]:
@@ -81,3 +85,46 @@ def assert_parity(layer, shape, dtype="float64", value=1e-10, gradient=1e-8):
     assert got_grads.keys() == wanted_grads.keys()
     for name, wanted_grad in wanted_grads.items():
         assert_close(got_grads[name], wanted_grad, gradient, f"gradient of {name}")
+
+
+class Step(NamedTuple):
+    """One compiled step of a spec, and what it was given."""
+
+    batch: dict[str, np.ndarray]
+    noise: dict[str, np.ndarray]
+    results: Results
+
+
+def step_like_reference(
+    spec: lr.Spec, backend: str, batch: dict[str, np.ndarray], dtype: str = "float64"
+) -> Step:
+    """Runs one compiled step; each loss and its gradients are those of its own masked backward."""
+    __tracebackhide__ = True
+    batch = {name: a.astype(dtype) if a.dtype.kind == "f" else a for name, a in batch.items()}
+    model, on = lr.compile(spec, backend=backend, dtype=dtype), plugins.backend(backend)
+    with on.x64():
+        noise = model.noise(3, like=batch)
+        results = on.loss_gradients(model, batch, noise)
+        values, gradients = on.reference(model, batch, noise)
+        noise = {name: np.asarray(array) for name, array in noise.items()}
+    same_step(results.losses, results.gradients, values, gradients, dtype)
+    return Step(batch, noise, results)
+
+
+def same_step(losses, gradients, wanted_losses, wanted_gradients, dtype: str) -> None:
+    """Compares losses, and gradients relative to the largest entry in their module."""
+    __tracebackhide__ = True
+    value, gradient = {"float64": (1e-10, 1e-8), "float32": (1e-4, 1e-3)}[dtype]
+    assert losses.keys() == wanted_losses.keys()
+    for loss, modules in wanted_gradients.items():
+        np.testing.assert_allclose(losses[loss], wanted_losses[loss], rtol=value, err_msg=loss)
+        for module, wanted in modules.items():
+            largest = max((np.abs(a).max(initial=0.0) for a in wanted.values()), default=0.0)
+            for path, array in wanted.items():
+                np.testing.assert_allclose(
+                    gradients[loss][module][path],
+                    array,
+                    rtol=0,
+                    atol=gradient * largest,
+                    err_msg=f"the gradient of {loss} in {module}/{path}",
+                )

@@ -83,6 +83,8 @@ class JaxDialect(Dialect):
         if name == "reshape":
             lead = f"*{x.atom()}.shape[:{len(t.axes)}]"
             return Code(f"{x.atom()}.reshape({', '.join([lead, *map(str, arguments[0])])})")
+        if name == "random_crop":
+            return Code(f"ops.random_crop({x}, {operands[1]}, {arguments[0]})")
         if name in ("mean", "sum"):
             return Code(f"jnp.{name}({x}, axis={dims_of(arguments[0], t)})")
         if name in ("abs", "relu", "sigmoid", "avg_pool2d", "normalise"):

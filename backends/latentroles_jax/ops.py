@@ -79,6 +79,23 @@ def avg_pool2d(x: Array, size: int) -> Array:
     return jax.lax.reduce_window(x, x.dtype.type(0), jax.lax.add, box, box, "VALID") / size**2
 
 
+def random_crop(x: Array, draw: Array, reach: int) -> Array:
+    """The images moved by up to `reach` pixels each way, their border repeated.
+
+    Shapes: x (*lead, ..., H, W), draw (*lead, 2) in [0, 1), rows first.
+    """
+    # A draw just below 1 may be 1 in a shorter float.
+    moves = jnp.minimum((draw * (2 * reach + 1)).astype(int), 2 * reach) - reach
+    for axis in (-2, -1):
+        size = x.shape[axis]
+        event = [1] * (x.ndim - draw.ndim + 1)
+        move = moves[..., axis].reshape(*draw.shape[:-1], *event)
+        event[axis] = size
+        pixels = jnp.arange(size).reshape((1,) * (draw.ndim - 1) + tuple(event))
+        x = jnp.take_along_axis(x, jnp.clip(pixels + move, 0, size - 1), axis)
+    return x
+
+
 def abs(x: Array) -> Array:
     """|x|, with derivative 0 at 0 as in torch; jnp.abs has derivative 1 there."""
     return x * jnp.sign(x)

@@ -83,6 +83,8 @@ class TorchDialect(Dialect):
         if name == "reshape":
             sizes = ", ".join(map(str, arguments[0]))
             return Code(f"{x.atom()}.flatten({-len(t.shape)}).unflatten(-1, ({sizes},))")
+        if name == "random_crop":
+            return Code(f"ops.random_crop({x}, {operands[1]}, {arguments[0]})")
         if name in ("mean", "sum"):
             return Code(f"torch.{name}({x}, dim={dims_of(arguments[0], t)})")
         if name in ("avg_pool2d", "normalise"):

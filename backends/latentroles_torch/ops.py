@@ -78,6 +78,23 @@ def avg_pool2d(x: Tensor, size: int) -> Tensor:
     return pooled.reshape(*x.shape[:-2], *pooled.shape[-2:])
 
 
+def random_crop(x: Tensor, draw: Tensor, reach: int) -> Tensor:
+    """The images moved by up to `reach` pixels each way, their border repeated.
+
+    Shapes: x (*lead, ..., H, W), draw (*lead, 2) in [0, 1), rows first.
+    """
+    # A draw just below 1 may be 1 in a shorter float.
+    moves = (draw * (2 * reach + 1)).long().clamp(max=2 * reach) - reach
+    for axis in (-2, -1):
+        size = x.shape[axis]
+        event = [1] * (x.ndim - draw.ndim + 1)
+        move = moves[..., axis].reshape(*draw.shape[:-1], *event)
+        event[axis] = size
+        pixels = torch.arange(size, device=x.device).reshape(event)
+        x = x.gather(axis, (pixels + move).clamp(0, size - 1).expand(x.shape))
+    return x
+
+
 def normalise(x: Tensor) -> Tensor:
     """x / ||x|| along the last axis, zero vectors kept."""
     return unit(x)  # type: ignore[no-any-return]

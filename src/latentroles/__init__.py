@@ -35,6 +35,7 @@ from .spec import Expr as Expr
 from .spec import Spec as Spec
 from .spec import losses as losses
 from .spec import nn as nn
+from .spec.augment import augment as augment
 from .spec.ops import absolute as absolute
 from .spec.ops import avg_pool2d as avg_pool2d
 from .spec.ops import concat as concat

@@ -301,6 +301,7 @@ _SUFFIXES = {
     "one_hot": "one_hot",
     "window": "windows",
     "avg_pool2d": "half",
+    "random_crop": "moved",
     "expand": "repeated",
     "pick": "at",
     "normalise": "unit",

@@ -97,6 +97,16 @@ def _pool(types: Sequence[Type], args: tuple[Any, ...]) -> Type:
     return t.with_shape((*t.shape[:-2], t.shape[-2] // size, t.shape[-1] // size))
 
 
+def _crop(types: Sequence[Type], args: tuple[Any, ...]) -> Type:
+    t = _float("a random crop", types[0])
+    if len(t.shape) < 2:
+        raise ShapeError(
+            f"{user_line()}a random crop needs frames, an event whose last two sizes are height "
+            f"and width; got {t}."
+        )
+    return t
+
+
 OPS: dict[str, Op] = {
     **{name: Op(_binary(name)) for name in ("add", "sub", "mul", "div")},
     **{
@@ -110,6 +120,7 @@ OPS: dict[str, Op] = {
     "mean": Op(_reduce, per_frame=False),
     "sum": Op(_reduce, per_frame=False),
     "avg_pool2d": Op(_pool),
+    "random_crop": Op(_crop),
 }
 
 
@@ -201,22 +212,32 @@ def dropout(operand: Expr, rate: float, *, label: str) -> Expr:
     The mask is Noise, an input of the step: equal labels share it, another label draws anew. Inside
     a loop the mask is the same at every step. To encode without it, declare the latent without it.
     """
-    spec = spec_of("dropout", (operand,))
+    spec_of("dropout", (operand,))
     if not 0.0 <= rate < 1.0:
         raise ShapeError(f"{user_line()}dropout needs 0 <= rate < 1, got {rate}.")
     if rate == 0.0:
         return operand
+    mask = draw("dropout", operand, label, operand.shape, "bernoulli", 1.0 - rate)
+    return operand * mask
+
+
+def draw(
+    what: str, operand: Expr, name: str, shape: tuple[int, ...], kind: str, rate: float = 1.0
+) -> Expr:
+    """Noise for each entry of the operand's batch, and for each frame of its own outside a loop.
+
+    Shapes: (batch, time n, ...) -> (batch, time n) + shape; without what the operand lacks.
+    """
+    spec = operand.spec
     axes = tuple(a for a in operand.axes if a == "batch" or (a == "time" and not spec._tracing))
     if axes == ("time",) or (operand.type.time or 0) < 0:
         raise ShapeError(
-            f"{user_line()}dropout draws a mask for each entry of the batch, and of the frames 0 "
-            f"to T - 1 at most; got {operand.type}. Drop before the mean over the batch, and leave "
-            "out what was put in front of the sequence: `h.t[1:]`."
+            f"{user_line()}{what} draws for each entry of the batch, and for the frames 0 to T - 1 "
+            f"at most; got {operand.type}. Apply it before the mean over the batch, and leave out "
+            "what was put in front of the sequence: `h.t[1:]`."
         )
-    mask = spec.noise(label, operand.shape, axes=axes, kind="bernoulli", rate=1.0 - rate)
-    if operand.type.time and "time" in axes:
-        mask = mask.t[: -operand.type.time]
-    return operand * mask
+    drawn = spec.noise(name, shape, axes=axes, kind=kind, rate=rate)
+    return drawn.t[: -operand.type.time] if operand.type.time and "time" in axes else drawn
 
 
 def prepend(first: Any, sequence: Expr) -> Expr:
