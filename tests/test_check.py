@@ -362,6 +362,23 @@ def test_times_are_pulled_together_however_it_is_written(write):
     assert on_z(write) == {"temporal-adjacency"}
 
 
+def test_pairs_that_a_label_chooses_are_no_neighbours_in_time():
+    def tied(m, z, now, then):
+        same = m["s"].label("same", (DIM,)).t[1:]
+        return mean(lr.square(then - now) * same)
+
+    assert on_z(tied) == set()
+
+
+def test_a_sum_that_is_doubled_again_and_again_is_read_once():
+    def doubled(m, z, now, then):
+        for _ in range(60):
+            z = z + 0.5 * z
+        return lr.losses.mse(m["decoder"](z) + m["decoder"](z), m["x"]) + mean(lr.square(z - 1.0))
+
+    assert on_z(doubled) == {"observation-sufficiency"}
+
+
 def test_what_is_divided_by_is_pushed_apart():
     crop = {"axes": ("batch", "time")}
     assert on_z(
@@ -558,6 +575,11 @@ def test_losses_that_only_look_alike_are_no_duplicates():
     s.loss("weighted", mean(error * lr.exp(-error).stop()))
     s.loss("forwards", lr.losses.mse(z.t[1:].stop(), z.t[:-1]))
     s.loss("backwards", lr.losses.mse(z.t[1:], z.t[:-1].stop()))
+    drawn = m["decoder"](m["predict"](z))
+    s.loss("whole", lr.losses.mse(drawn, m["x"]))
+    s.loss("masked", lr.losses.mse(drawn, m["x"]), updates=[m["decoder"]])
+    s.loss("frozen", lr.losses.mse(m["encoder"].frozen(m["decoder"](z)), z.stop()))
+    s.loss("thawed", lr.losses.mse(m["encoder"](m["decoder"](z)), z.stop()))
     assert not lr.check(s).of("duplicate-loss")
 
 

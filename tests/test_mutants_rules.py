@@ -108,7 +108,7 @@ def _no_cancelling(old: Callable) -> Callable:
     return lambda self, left, right: {**self.of(left), **(self.of(right) if right else {})}
 
 
-def _whatever_is_stopped(old: Callable) -> Callable:
+def _whatever_is_masked(old: Callable) -> Callable:
     def key(judged: Judged, loss: JudgedLoss) -> object:
         loss.updated = 0
         return old(judged, loss)
@@ -153,7 +153,7 @@ MUTANTS = {
     "leaks are not forbidden": replace(contracts, "severity", _without("action-leak")),
     "history is not cautioned": replace(contracts, "severity", _without("history-admitting")),
     "duplicates are by name": replace(wiring, "_key", lambda old: lambda judged, loss: loss.name),
-    "duplicates may differ in stops": replace(wiring, "_key", _whatever_is_stopped),
+    "duplicates need no masks": replace(wiring, "_key", _whatever_is_masked),
     "duplicates may bend": replace(comparisons, "_bends", always(False)),
     "frozen is applied": replace(
         wiring, "_applied", lambda old: lambda judged: (set(judged.spec.modules), set())

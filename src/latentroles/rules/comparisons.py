@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..routes.graph import Graph
 from ..spec.array_functions import array_function
 from ..spec.expr import Expr
+from ..spec.walk import postorder
 
 # Passed through with their operands' signs.
 _LINEAR = frozenset({"add", "concat", "slice", "reshape", "mean", "sum", "avg_pool2d"})
@@ -32,6 +33,7 @@ class Comparison:
         weight: the factor before it where the factors are constants, else its sign.
         couples, prevents_collapse: what the array function declares.
         linear: whether nothing but sums, means and constant factors stands before it.
+        chosen: whether a label weighs it, such as one that says which pairs are of one place.
     """
 
     kind: str
@@ -42,24 +44,25 @@ class Comparison:
     couples: bool = False
     prevents_collapse: bool = False
     linear: bool = True
+    chosen: bool = False
 
 
 def comparisons(graph: Graph, loss: Expr) -> list[Comparison]:
     """The terms of a loss through which a gradient flows."""
     found: dict[Comparison, None] = {}
-    stack, seen = [(loss, 1.0, True)], set()
+    stack, seen = [(loss, 1.0, True, False)], set()
     while stack:
         state = stack.pop()
-        e, weight, linear = state
+        e, weight, linear, chosen = state
         if state in seen or graph.cut(e) is not None or e.kind == "constant":
             continue
         seen.add(state)
         parts = list(_parts(e, weight))
         if parts:
-            linear = linear and not _bends(e)
-            stack += [(part, factor, linear) for part, factor in reversed(parts)]
+            linear, chosen = linear and not _bends(e), chosen or _weighed_by_label(e)
+            stack += [(part, factor, linear, chosen) for part, factor in reversed(parts)]
         else:
-            found[replace(_comparison(e, weight), linear=linear)] = None
+            found[replace(_comparison(e, weight), linear=linear, chosen=chosen)] = None
     return list(found)
 
 
@@ -105,6 +108,18 @@ def _bends(e: Expr) -> bool:
     name = e.attrs[0]
     product = name in ("mul", "div") and not any(i.kind == "constant" for i in e.inputs)
     return name in _RISING or product
+
+
+def _weighed_by_label(e: Expr) -> bool:
+    product = e.kind == "op" and e.attrs[0] == "mul" and _bends(e)
+    return product and any(map(_is_label, e.inputs))
+
+
+def _is_label(e: Expr) -> bool:
+    """Whether it is computed from a label, and by no module."""
+    below = list(postorder(e))
+    label = any(b.kind == "leaf" and b.attrs[0] == "label" for b in below)
+    return label and not any(b.kind == "apply" for b in below)
 
 
 def _inner_product(e: Expr) -> bool:
@@ -160,8 +175,6 @@ def couples_below(roots: list[Expr], known: dict[Expr, bool]) -> bool:
     Args:
         known: what earlier calls found; it is added to.
     """
-    from ..spec.walk import postorder
-
     for root in roots:
         for e in postorder(root, known):
             known[e] = _couples(e) or any(known[i] for i in e.inputs)

@@ -127,11 +127,11 @@ def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
 
 
 def _encodes(reach: Reach, e: Expr, latent: str) -> bool:
-    """Whether `e` applies a module that makes the latent, itself or through a target, with live
+    """Whether `e` applies a module that makes the latent, itself or by a target, with live
     parameters.
     """
     bits, targets = reach[reach.spec.latents[latent].expr], reach.spec.targets
-    makers = reach.modules(bits.live) or {targets[t].of for t in reach.targets(bits.value)}
+    makers = reach.modules(bits.live) | {targets[t].of for t in reach.targets(bits.value)}
     return e.kind == "apply" and not e.attrs[2] and e.attrs[0] in makers
 
 
@@ -142,7 +142,8 @@ def _feeds(reach: Reach, reader: Expr, operand: Expr, finding: Finding) -> bool:
     if finding.loss is None:  # another latent that feeds this one
         return any(spec.latents[z].role != spec.latents[subject].role for z in latents)
     if reader.kind == "gate":
-        return reach.latents(reach[operand].live) == {subject}
+        alone = reach.latents(reach[operand].live) == {subject}
+        return alone or _encodes(reach, operand, subject)
     return subject in latents or _encodes(reach, operand, subject)
 
 

@@ -154,7 +154,8 @@ class Pressures:
         bare = self._bare(present, r)
         same = bare or present.same_head(gap)
         if (gap or bare) and same and not between(present, r):
-            yield "temporal-adjacency", gap
+            if not present.comparison.chosen:
+                yield "temporal-adjacency", gap
         elif gap >= 2:
             yield "open-loop-rollout", gap
         elif gap == 1:
@@ -213,8 +214,9 @@ class Pressures:
         if occurrence not in self._below:
             o = self.table.occurrences[occurrence]
             e = self.spec.latents[o.latent].expr
-            m = self.table.unrolled.at(e, o.frame, o.step)
-            self._below[occurrence] = self.table[m].live or self.table[self.table.shape(m)].live
+            m, targets = self.table.unrolled.at(e, o.frame, o.step), self.spec.targets
+            student = m.kind == "stop" and m.primal.kind == "apply" and m.primal.attrs[0] in targets
+            self._below[occurrence] = self.table[self.table.shape(m) if student else m].live
         return self._below[occurrence]
 
 

@@ -177,11 +177,18 @@ class Present:
         return list(sides) if all(sides) else [[root]]
 
     def _summands(self, root: Moment) -> list[tuple[Moment, float]]:
-        """What a sum is made of, each summand with its sign, under the stops that stand on it."""
+        """What a sum is made of, each summand with its sign, under the stops that stand on it.
+
+        Each once: of a sum that is shared there are as many ways down as it has been doubled.
+        """
         found: list[tuple[Moment, float]] = []
         stack: list[tuple[Moment, float, tuple[Moment, ...]]] = [(root, 1.0, ())]
+        seen: set[tuple[Moment, bool, tuple[Moment, ...]]] = set()
         while stack:
             m, sign, around = stack.pop()
+            if (m, sign < 0, around) in seen:
+                continue
+            seen.add((m, sign < 0, around))
             multiplied = multiple(m)
             if m.kind in ("stop", "scale"):
                 stack.append((m.operands[0], sign, (*around, m)))

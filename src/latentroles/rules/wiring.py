@@ -65,7 +65,7 @@ def _key(judged: Judged, loss: JudgedLoss) -> Any:
     scale = next((t.comparison.weight for t in loss.terms if t.comparison.weight), 1.0)
     for term in loss.terms:
         c = term.comparison
-        operands = [(m.primal.id, judged.table[m].live & loss.updated) for m in term.operands]
+        operands = [(m.id, judged.table[m].live & loss.updated) for m in term.operands]
         ordered = tuple(sorted(operands) if c.kind == "distance" else operands)
         terms.append((c.function, c.arguments, ordered, round(c.weight / scale, 9)))
     return (frozenset(terms), scale > 0)
