@@ -696,6 +696,16 @@ def test_a_spec_with_nothing_in_it_has_nothing_to_say():
     assert str(report) == "empty: no findings"
 
 
+def test_enforce_stops_a_latent_where_a_loop_runs_over_it():
+    m = Model()
+    h = lr.scan(lambda c, u: 0.5 * c + u, init=lr.zeros(DIM), xs=m["z"])
+    m["s"].loss("ahead", lr.losses.mse(m["decoder"](h.t[1:-1]), m["x"].t[1:]))
+    assert [f.rule for f in lr.check(m["s"]).errors] == ["rendered-prediction"]
+    mended = lr.enforce(m["s"])
+    assert mended.report.ok
+    assert mended.stops == ("loss ahead: z is stopped where a loop reads it",)
+
+
 # Diff ---------------------------------------------------------------------------------------------
 
 

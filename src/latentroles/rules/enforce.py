@@ -113,10 +113,12 @@ def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
             if _encodes(reach, e, latent.name):
                 found[Stop(finding.loss, e, None)] = None
         else:
-            for position, operand in enumerate(e.inputs):
+            # What a loop runs over is read by the loop, which only its taps read.
+            reader = e.inputs[0] if e.kind == "tap" else e
+            for position, operand in enumerate(reader.inputs):
                 live = reach.known(operand) and reach[operand].live
-                if live and _feeds(reach, e, operand, finding):
-                    found[Stop(finding.loss, e, position)] = None
+                if live and _feeds(reach, reader, operand, finding):
+                    found[Stop(finding.loss, reader, position)] = None
         for edge in reach.graph.edges(e):
             if edge.operand not in seen:
                 seen.add(edge.operand)
@@ -154,4 +156,5 @@ def _said(stop: Stop) -> str:
     read = describe(reader.inputs[stop.position])
     if reader.kind == "gate":
         return f"{where}: {read} is stopped as if gate {reader.attrs[0]} were closed"
-    return f"{where}: {read} is stopped where {describe(reader)} reads it"
+    by = "a loop" if reader.kind == "scan" else describe(reader)
+    return f"{where}: {read} is stopped where {by} reads it"
