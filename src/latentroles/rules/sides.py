@@ -127,8 +127,11 @@ class Present:
 
     def corners(self) -> Iterator[tuple[Moment, ...]]:
         """The operands where sequences begin and where they are judged."""
-        for frame in (self.frame, 0):
-            yield from (self._at(frame), self._at(frame, start=True))
+        steps = any(e.type.step for e in self.comparison.operands)
+        yield self.operands
+        yield self._at(0)
+        if steps:
+            yield from (self._at(frame, start=True) for frame in (self.frame, 0))
 
     def residual(self, operands: Sequence[Moment]) -> Expansion:
         """The expansion of left - right, of a distance."""
