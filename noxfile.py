@@ -1,11 +1,13 @@
 """The sessions: `python -m nox -s NAME -- ARGUMENTS`. `python -m nox --list` names them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import nox
 
@@ -82,6 +84,24 @@ def train_jax(session: nox.Session) -> None:
     train(session, "jax", JAX)
 
 
+# Fails where a package is imported from anywhere but the environment.
+INSTALLED = """
+import sys, importlib
+for name in sys.argv[1:]:
+    place = importlib.import_module(name).__file__
+    assert place.startswith(sys.prefix), f"{name} is imported from {place}"
+"""
+
+
+def fresh(session: nox.Session, *names: str) -> list[Path]:
+    """Empty folders that belong to the session."""
+    folders = [Path(session.create_tmp()).resolve() / name for name in names]
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    return folders
+
+
 def run_tests(session: nox.Session, *options: str, profile: str = "everyday") -> None:
     env = {**ONE_THREAD, "LATENTROLES_HYPOTHESIS_PROFILE": profile}
     with stage(session, "tests"):
@@ -112,6 +132,24 @@ def minimums(session: nox.Session) -> None:
     session.install(TORCH, env=local_wheels())
     install(session, SUITE, "--resolution", "lowest-direct")
     run_tests(session, *PARALLEL)
+
+
+@nox.session(reuse_venv=False)
+def downstream(session: nox.Session) -> None:
+    """Runs the suite of examples/latentroles-extra on wheels, away from this folder."""
+    example = Path("examples/latentroles-extra")
+    wheels, away = fresh(session, "wheels", "away")
+    with stage(session, "environment"):
+        for project in (Path(), example):
+            session.run("uv", "build", "--wheel", "--out-dir", wheels, project, env=local_wheels())
+        (ours,), (theirs,) = wheels.glob("latentroles-*"), wheels.glob("latentroles_extra-*")
+        core = f"latentroles[torch,jax,envs,test] @ {ours.as_uri()}"
+        session.install(core, str(theirs), TORCH, JAX, env=local_wheels())
+    shutil.copytree(example / "tests", away / "tests")
+    shutil.copy(example / "pyproject.toml", away)  # pytest's settings
+    with session.chdir(away):
+        session.run("python", "-c", INSTALLED, "latentroles", "latentroles_extra")
+        run_tests(session)
 
 
 @nox.session
