@@ -49,6 +49,7 @@ from .spec.ops import reshape as reshape
 from .spec.ops import sigmoid as sigmoid
 from .spec.ops import split as split
 from .spec.ops import square as square
+from .spec.ops import stack as stack
 from .spec.ops import tanh as tanh
 from .spec.ops import zeros as zeros
 from .spec.scan import rollout as rollout

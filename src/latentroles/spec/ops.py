@@ -146,6 +146,26 @@ def concat(*operands: Any) -> Expr:
     return spec._node("op", exprs, ("concat",))
 
 
+def stack(*operands: Any) -> Expr:
+    """Joins equal operands along a new first event axis: n of (..., dim) -> (..., n, dim).
+
+    So frames become tokens: `lr.stack([z.t[i] for i in range(4)])`. `stack(a, b)` and
+    `stack([a, b])` are the same.
+    """
+    if len(operands) == 1 and isinstance(operands[0], list | tuple):
+        operands = tuple(operands[0])
+    spec = spec_of("stack", operands)
+    exprs = [as_expr(spec, o, "stack") for o in operands]
+    if len({e.shape for e in exprs}) != 1:
+        raise ShapeError(
+            f"{user_line()}stack needs equal event shapes, got "
+            f"{', '.join(str(e.type) for e in exprs)}."
+        )
+    shape = exprs[0].shape
+    joined = concat(*(reshape(e, prod(shape)) for e in exprs))
+    return reshape(joined, len(exprs), *shape)
+
+
 def split(operand: Expr, *sizes: int) -> tuple[Expr, ...]:
     """Takes the last event axis apart: (..., m + n) -> (..., m), (..., n)."""
     spec = spec_of("split", (operand,))
