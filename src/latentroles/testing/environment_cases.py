@@ -11,9 +11,9 @@ from ..words.transitions import Transitions, explore, starts
 from ..words.word import Word, run, spell
 
 BUDGET = 600  # words that are tried one after the other, by length; then come longer random ones
-STATES = 400  # of a larger environment, the states that are nearest to its starts
+STATES = 200  # of a larger environment, the states that are nearest to its starts
 _STARTS, _RANDOM, _LONG = 12, 60, 24
-_LISTED = 4000
+_LISTED = 1500
 
 
 class BrokenLaw(AssertionError):

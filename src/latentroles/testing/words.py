@@ -7,6 +7,7 @@ must be certain, `latentroles.words.Loops` lists them all by length. Where the s
 to list, loops go out, round and back.
 """
 
+from collections import deque
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -19,7 +20,8 @@ from ..words.transitions import Transitions
 from ..words.word import Word, end
 from .environment_cases import finite, some_starts
 
-_WANDER = 5  # before each letter, the way home is begun with probability 1 / (1 + _WANDER)
+_WANDER = 3  # before each letter, the way home is begun with probability 1 / (1 + _WANDER)
+_EXPLORED: deque[tuple[Environment, Transitions | None]] = deque(maxlen=16)
 
 
 class Loop(NamedTuple):
@@ -35,7 +37,7 @@ def states(environment: Environment, *, recurrent: bool = False) -> st.SearchStr
     Args:
         recurrent: only states from which every word can be closed: those that loops start from.
     """
-    graph = finite(environment)
+    graph = _explored(environment)
     if graph is None:
         starts = st.sampled_from(some_starts(environment))
         return st.builds(
@@ -114,7 +116,16 @@ def _graph(environment: Environment) -> Transitions | None:
             f"{user_line()}the steps of {environment.name} are random, and no word is sure to "
             "close. Fix: look for returns in walks with `latentroles.words.loops.returns`."
         )
-    return finite(environment)
+    return _explored(environment)
+
+
+def _explored(environment: Environment) -> Transitions | None:
+    """The transitions, kept for the few environments that a suite uses at a time."""
+    for known, graph in _EXPLORED:
+        if known is environment:
+            return graph
+    _EXPLORED.append((environment, finite(environment)))
+    return _EXPLORED[-1][1]
 
 
 def _of(loops: Loops) -> st.SearchStrategy[Word]:
