@@ -15,7 +15,6 @@ and the standard library alone; nothing is autouse, and hypothesis's profiles ar
 """
 
 import difflib
-import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -85,7 +84,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if fixture not in metafunc.fixturenames:
         return
     for mark in metafunc.definition.iter_markers("parametrize"):
-        if mark.args and fixture in re.split(r"[,\s]+", str(mark.args[0])):
+        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+        names = names.split(",") if isinstance(names, str) else names
+        if fixture in [name.strip() for name in names]:
             return  # the test names its own
     reason = "no backend is installed: pip install 'latentroles[torch]' or 'latentroles[jax]'"
     none = [pytest.param("none", marks=pytest.mark.skip(reason=reason))]

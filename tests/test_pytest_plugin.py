@@ -166,6 +166,14 @@ MARKED = """
     @pytest.mark.parametrize("latentroles_backend", ["elsewhere"], indirect=True)
     def test_own(latentroles_backend):
         assert latentroles_backend == "elsewhere"
+
+    @pytest.mark.parametrize(("n", "latentroles_backend"), [(1, "elsewhere")])
+    def test_own_pair(n, latentroles_backend):
+        assert latentroles_backend == "elsewhere"
+
+    @pytest.mark.parametrize(argnames="n, latentroles_backend", argvalues=[(1, "elsewhere")])
+    def test_own_by_keyword(n, latentroles_backend):
+        assert latentroles_backend == "elsewhere"
 """
 
 
@@ -173,7 +181,7 @@ def check_the_marker_skips_with_the_reason(pytester: pytest.Pytester) -> None:
     install(pytester, "absent", "nonesuch")
     pytester.makepyfile(MARKED)
     result = run(pytester, "-rs", "--strict-markers")
-    result.assert_outcomes(passed=3, skipped=2)
+    result.assert_outcomes(passed=5, skipped=2)
     result.stdout.fnmatch_lines_random(
         [
             "*the backend 'absent' needs nonesuch: pip install*",
@@ -181,7 +189,7 @@ def check_the_marker_skips_with_the_reason(pytester: pytest.Pytester) -> None:
         ]
     )
     result = run(pytester, "-rs", "--latentroles-backend=jax")
-    result.assert_outcomes(passed=1, skipped=4)
+    result.assert_outcomes(passed=3, skipped=4)
     result.stdout.fnmatch_lines(["*the backend 'torch' is not tested in this session*"])
 
 
