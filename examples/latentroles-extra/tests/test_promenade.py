@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import find, given, settings
 
+from latentroles.testing.closure import assert_loop_invariant
 from latentroles.testing.environment_laws import BrokenLaw, check_environment
 from latentroles.testing.policy import examples
 from latentroles.testing.words import place_loops
@@ -51,6 +52,13 @@ def test_a_code_of_the_bench_closes_every_loop(loop: Any) -> None:
 def test_a_code_of_the_picture_fails_on_the_shortest_loop() -> None:
     loop = find(place_loops(POND), lambda loop: not closes(picture, loop))
     assert spell(POND, loop.word) == "lantern"
+
+
+def test_the_harness_grades_them_alike() -> None:
+    assert_loop_invariant(lambda frames: np.equal(frames, frames.max(axis=1, keepdims=True)), POND)
+    with pytest.raises(AssertionError, match="z does not return: G2") as caught:
+        assert_loop_invariant(lambda frames: frames, POND)
+    assert "lantern" in str(caught.value)
 
 
 def test_all_benches_can_be_told_apart() -> None:
