@@ -1,10 +1,12 @@
 """The JAX audit: routes read off a jaxpr, findings, gradients in numbers, watched steps."""
 
+import pydoc
 import re
 import subprocess
 import sys
+from collections import Counter
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,9 +25,10 @@ from gallery.jax_programs import PROGRAMS, round_cut, round_through
 from latentroles.errors import AuditError, LatentrolesError
 from latentroles.routes.table import RouteTable
 from latentroles_jax import audit
+from latentroles_jax.audit.arguments import optimisers_of
 from latentroles_jax.audit.graph import Graph
 from latentroles_jax.audit.jaxpr import Walk
-from latentroles_jax.audit.program import Program
+from latentroles_jax.audit.program import Parameter, Program
 from latentroles_jax.audit.structure import structure
 from latentroles_specs.hzp import hzp
 
@@ -129,7 +132,7 @@ def test_a_cell_says_which_stop_it_was():
     assert said("stop") == ["stop_gradient"]
     assert said("floor") == ["not differentiable: floor"]
     assert said("rule") == ["custom_vjp of <lambda>"]
-    assert sorted(said("both")) == ["not differentiable: floor", "stop_gradient"]
+    assert said("both") == ["stop_gradient"]  # which somebody wrote
 
 
 def test_shapes_stand_for_arrays():
@@ -486,6 +489,124 @@ def test_names_of_other_people_are_no_latents():
     assert table.latents == ()
 
 
+# Modules of every kind -----------------------------------------------------------------------
+
+
+class Model(eqx.Module):
+    encoder: eqx.nn.Linear
+    head: eqx.nn.Linear
+    activation: Any
+    name: str = eqx.field(static=True)
+
+    def __call__(self, x):
+        return self.head(self.activation(self.encoder(x)))
+
+
+class Pair(NamedTuple):
+    encoder: Any
+    head: Any
+
+
+KEYS = jax.random.split(jax.random.key(0))
+WHOLE = Model(eqx.nn.Linear(2, 2, key=KEYS[0]), eqx.nn.Linear(2, 2, key=KEYS[1]), jnp.tanh, "model")
+
+
+def mean_square(model, x):
+    """As a function for jax.value_and_grad(has_aux=True)."""
+    h = jax.vmap(model.encoder)(x)
+    losses = {"all": jnp.mean(jax.vmap(model.head)(h) ** 2), "part": jnp.mean(h**2)}
+    return sum(losses.values()), losses
+
+
+@pytest.mark.parametrize("modules", [WHOLE, Pair(WHOLE.encoder, WHOLE.head)])
+def test_one_object_stands_for_its_fields(modules):
+    table = audit.routes(mean_square, modules, X)
+    assert table.modules == ("encoder", "head")
+    assert table.live == {"all": {"encoder", "head"}, "part": {"encoder"}}
+    assert table["all"]["encoder"].parameters == (2, 2)
+    found(audit.check(mean_square, modules, X, optimizers={"adam": modules}))
+
+    def step(m, i):
+        grads = eqx.filter_grad(lambda m: mean_square(m, X)[0])(m)
+        return eqx.apply_updates(m, jax.tree.map(lambda g: -0.1 * g, grads))
+
+    report = audit.watch(step, modules, steps=2, routes=table)
+    found(report)
+    assert report.moved == {"encoder": 2, "head": 2}
+
+
+# What an optimiser may be told to hold, beside what it holds.
+HELD = {
+    "the model": (WHOLE, {"encoder": 2, "head": 2}),
+    "what was filtered": (eqx.filter(WHOLE, eqx.is_inexact_array), {"encoder": 2, "head": 2}),
+    "a part of it": (
+        eqx.filter(
+            WHOLE, eqx.tree_at(lambda m: m.head, jax.tree.map(lambda x: True, WHOLE), False)
+        ),
+        {"encoder": 2},
+    ),
+    "one module": (WHOLE.head, {"head": 2}),
+    "weights in a list": ([WHOLE.head.weight, WHOLE.encoder.weight], {"encoder": 1, "head": 1}),
+    "a dict of them": ({"head": WHOLE.head}, {"head": 2}),
+    "names": (["head", "encoder"], {"encoder": 2, "head": 2}),
+    "a pair of modules": ((WHOLE.encoder, WHOLE.head), {"encoder": 2, "head": 2}),
+    "a name and its losses": ((["head"], ["all", "part"]), {"head": 2}),
+    "arrays and their losses": ((WHOLE.head, ["all", "part"]), {"head": 2}),
+    "masks": ({"head": True, "encoder": False}, {"head": 2}),
+}
+
+
+@pytest.mark.parametrize("given", HELD)
+def test_what_an_optimiser_holds_is_said_in_any_form(given):
+    value, expected = HELD[given]
+    (optimiser,) = optimisers_of(
+        {"adam": value}, {"encoder": WHOLE.encoder, "head": WHOLE.head}, ["all", "part"]
+    ).values()
+    counts = Counter(p.module for p in optimiser.holds if isinstance(p, Parameter))
+    assert counts == expected
+    assert optimiser.losses == {"all", "part"}
+
+
+def test_one_array_in_two_modules_is_held_under_its_name():
+    modules = {"student": WHOLE.head, "teacher": WHOLE.head}
+    held = {"student": WHOLE.head}
+    (optimiser,) = optimisers_of({"adam": held}, modules, ["l"]).values()
+    assert {p.module for p in optimiser.holds if isinstance(p, Parameter)} == {"student"}
+
+
+def test_arrays_of_no_module_are_counted():
+    held = (*jax.tree.leaves(eqx.filter(WHOLE, eqx.is_array)), jnp.ones(3))
+    report = audit.check(mean_square, WHOLE, X, optimizers={"adam": list(held)})
+    found(report, "unnamed-parameters")
+    assert "holds 1 parameter that is in none" in report.warnings[0].message
+
+
+def test_no_error_prints_a_pytree():
+    for wrong in (WHOLE.activation, optax.adam(1e-3), optax.adam(1e-3).init(ONE)):
+        with pytest.raises(AuditError) as error:
+            audit.check(mean_square, WHOLE, X, optimizers={"adam": wrong})
+        assert len(str(error.value)) < 400
+    with pytest.raises(AuditError) as error:
+        untyped.check(mean_square, WHOLE, X, expected={"all": WHOLE}, numeric=False)
+    assert len(str(error.value)) < 400
+
+
+def test_help_lists_the_functions():
+    said = pydoc.plain(pydoc.render_doc(audit))
+    for function in ("assert_routes(", "check(", "mark(", "routes(", "watch("):
+        assert f"\n    {function}" in said
+
+
+def test_a_comparison_beside_a_stop_is_not_named():
+    def losses(m, x):
+        z = audit.mark("z", jax.nn.elu(apply(m["a"], x)))
+        return {"l": jnp.sum(apply(m["b"], jax.nn.elu(stop_gradient(z))) * (z > 0))}
+
+    table = audit.routes(losses, {"a": linear(), "b": linear()}, X)
+    for name in "az":
+        assert table["l"][name].where == ("stop_gradient on z in losses",)
+
+
 # Check ---------------------------------------------------------------------------------------
 
 
@@ -669,9 +790,9 @@ def test_what_moves_without_a_route_and_what_does_not_move():
     table = audit.routes(losses, modules, X)
     report = audit.watch(decays, modules, steps=2, routes=table)
     found(report, "never-moved", "moved-without-route")
-    # without routes nothing is said of them
+    # without routes a warning says that nothing is said of them
     assert audit.watch(lambda m, i: m, modules, steps=2).moved["encoder"] == 0
-    found(audit.watch(lambda m, i: m, modules, steps=2))
+    found(audit.watch(lambda m, i: m, modules, steps=2), "routes-unknown")
     # a module that the step does not differentiate may rest
     report = audit.watch(lambda m, i: m, {"rest": linear()}, steps=1, routes=table)
     found(report)
@@ -699,11 +820,12 @@ def test_modules_that_stay_equal_are_one_but_for_single_numbers():
         return jax.tree.map(lambda x: x + 0.1, m)
 
     twins = {"q1": linear(), "q2": linear()}
-    found(audit.watch(step, twins, steps=2), "aliased-module")
+    unknown = "routes-unknown"
+    found(audit.watch(step, twins, steps=2), "aliased-module", unknown)
     temperatures = {"alpha": jnp.zeros(()), "beta": jnp.zeros(())}  # moved by their sign, say
-    found(audit.watch(step, temperatures, steps=2))
+    found(audit.watch(step, temperatures, steps=2), unknown)
     copies = {"alpha": "beta"}
-    found(audit.watch(step, temperatures, steps=2, targets=copies), "aliased-module")
+    found(audit.watch(step, temperatures, steps=2, targets=copies), "aliased-module", unknown)
 
 
 def test_routes_that_come_and_go_with_the_batch():
@@ -730,8 +852,9 @@ def test_losses_that_are_zero_at_every_step():
         return {"a": {**m["a"], "steps": m["a"]["steps"] + 1}}, {"l": jnp.zeros(()), "m": 1.0}
 
     report = audit.watch(step, modules, steps=2)
-    found(report, "flat-loss")
+    found(report, "flat-loss", "routes-unknown")
     assert report.moved == {"a": 2}
+    assert "`l`, `m` were numbers" in report.warnings[0].message
 
 
 def test_nan_that_stays_is_no_movement():
@@ -777,7 +900,28 @@ BAD = {
     ),
     "an empty module": (lambda: untyped.routes(loss_of, {"a": {}}), "received no leaves"),
     "a scalar": (lambda: untyped.routes(lambda m: m["a"]["w"].sum(), ONE), "a dict of scalars"),
-    "a pair": (lambda: untyped.routes(lambda m: (0.0, {}), ONE), "received tuple"),
+    "a pair": (lambda: untyped.routes(lambda m: (0.0, 1.0), ONE), "received tuple"),
+    "a pair without losses": (
+        lambda: untyped.routes(lambda m: (0.0, {}), ONE),
+        "received an empty dict",
+    ),
+    "an argument too few": (
+        lambda: untyped.routes(branches, ONE),
+        r"calls `loss_fn\(modules, \*args\)`, here with \(dict\), and the function is "
+        r"`branches\(m, x\)`: missing a required argument: 'x'",
+    ),
+    "a step of one argument": (
+        lambda: untyped.watch(lambda m: m, ONE),
+        r"`step\(modules, i\)`, here with \(dict, int\).*too many positional",
+    ),
+    "a module without fields": (
+        lambda: untyped.routes(loss_of, (linear(), linear())),
+        "must be a dict of names, received tuple",
+    ),
+    "a module with nothing to train": (
+        lambda: untyped.routes(loss_of, eqx.nn.Lambda(jnp.tanh)),
+        "must be a dict of names, received Lambda",
+    ),
     "an empty dict": (lambda: untyped.routes(lambda m: {}, ONE), "received an empty dict"),
     "a loss without a name": (
         lambda: untyped.routes(lambda m: {1: m["a"]["w"].sum()}, ONE),
@@ -825,6 +969,18 @@ BAD = {
     "an optimiser of optax": (
         lambda: untyped.check(loss_of, ONE, optimizers={"adam": optax.adam(1e-3)}),
         "is a list of modules",
+    ),
+    "the state of an optimiser": (
+        lambda: untyped.check(loss_of, ONE, optimizers={"adam": optax.adam(1e-3).init(ONE)}),
+        r"has 4 arrays, and none of them is one of modules=.*and not its state",
+    ),
+    "losses of another kind": (
+        lambda: untyped.check(loss_of, ONE, optimizers={"adam": (["a"], "l")}),
+        r"lists its losses as 'l'. Fix: optimizers=\{'adam': \(",
+    ),
+    "a step that returns another kind": (
+        lambda: untyped.watch(lambda m, i: {"encoder": linear()}, WHOLE),
+        r"\(encoder, head\), received encoder",
     ),
     "a single name": (
         lambda: untyped.check(loss_of, ONE, optimizers={"adam": "a"}),

@@ -1,6 +1,7 @@
 """The torch audit: routes read off an autograd graph, findings, watched steps, bad input."""
 
 import copy
+import pydoc
 import re
 import weakref
 
@@ -140,6 +141,47 @@ def test_a_frozen_module_reads_frozen():
     head, backbone = linear(), linear().requires_grad_(False)
     table = audit.routes({"loss": head(backbone(X)).sum()}, {"head": head, "backbone": backbone})
     assert table["loss"]["backbone"].status == "frozen"
+
+
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.activation, self.empty = linear(), nn.Tanh(), None
+        self.teacher = self.encoder
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_parameter("bias", None)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.scale * self.activation(self.encoder(x))).mean()
+
+
+def test_a_whole_module_stands_for_its_children():
+    whole = Whole()
+    loss = {"loss": whole(X)}
+    table = audit.routes(loss, whole)
+    assert table.modules == ("encoder", "teacher", "scale")
+    assert table["loss"].modules == {"encoder", "teacher", "scale"}
+    assert audit.check(loss, whole).of("aliased-module")
+    assert audit.watch(trainer(whole), whole).moved == {"encoder": 5, "teacher": 5, "scale": 5}
+    parts = nn.ModuleDict({"a": linear(), "b": linear()})
+    found = audit.routes({"loss": parts["a"](X).sum()}, parts)
+    assert found.modules == ("a", "b")
+    assert found["loss"].modules == {"a"}
+
+
+def test_a_name_that_is_no_column_is_refused():
+    agent = Agent()
+    row = audit.routes(agent.losses, agent.modules, agent.latents)["actor"]
+    for ask in (row.path, row.__getitem__):
+        with pytest.raises(LatentrolesError, match=r"'actr' in 'actor'\. Did you mean 'actor'"):
+            ask("actr")
+
+
+def test_help_lists_the_functions():
+    said = pydoc.plain(pydoc.render_doc(audit))
+    for function in ("assert_routes(", "check(", "routes(", "watch("):
+        assert f"\n    {function}" in said
 
 
 def test_modules_are_given_in_any_form():
@@ -365,7 +407,8 @@ def test_tied_weights_are_a_note_and_a_shared_teacher_is_an_error():
     assert report.clean
     assert "in part: they share 1 of 2" in str(report)
     report = audit.check(loss, modules, targets={"decoder": "encoder"})
-    assert [f.rule for f in report.errors] == ["aliased-module", "target-live"]
+    assert [f.rule for f in report.errors] == ["aliased-module"]
+    assert [f.rule for f in report.warnings] == ["target-live"]
 
 
 # Watch ---------------------------------------------------------------------------------------
@@ -403,7 +446,7 @@ def test_running_statistics_do_not_hide_weights_that_stay():
 
 
 @pytest.mark.parametrize("returned", [None, 1.5, {"loss": 1.5}, {"loss": torch.ones(())}])
-def test_without_graphs_nothing_is_said_of_routes(returned):
+def test_without_graphs_a_warning_says_that_no_route_is_known(returned):
     module, other = linear(), linear()
     step = trainer(module)
 
@@ -411,10 +454,86 @@ def test_without_graphs_nothing_is_said_of_routes(returned):
         step()
         return returned
 
-    report = audit.watch(numbers, {"m": module, "other": other})
-    found(report)
-    assert report.moved == {"m": 5, "other": 0}
-    assert not len(report.routes)
+    modules = {"m": module, "other": other}
+    for optimizers in (None, {"a": SGD(module.parameters()), "b": SGD(other.parameters())}):
+        if optimizers and isinstance(returned, dict):
+            optimizers = {"loss": SGD([*module.parameters(), *other.parameters()])}
+        report = audit.watch(numbers, modules, optimizers=optimizers)
+        found(report, "routes-unknown")
+        assert not report.clean
+        assert report.moved == {"m": 5, "other": 0}
+        assert not len(report.routes)
+    table = audit.routes({"loss": module(X).sum()}, modules)
+    for routes in (table, lambda: table):
+        report = audit.watch(numbers, modules, routes=routes)
+        found(report, "starved-module")
+        assert report.routes["loss"].path("m") == ("loss", "m")
+
+
+@pytest.mark.parametrize("leak", [False, True])
+@pytest.mark.parametrize("graphs", [False, True])
+def test_with_given_routes_a_step_of_numbers_is_judged_like_one_of_tensors(graphs, leak):
+    actor, critic, target = linear(), linear(3, 1), linear(3, 1)
+    modules = {"actor": actor, "critic": critic, "target": target}
+    optimizers = {
+        "actor": SGD([*actor.parameters(), *(target.parameters() if leak else [])], 0.1),
+        "critic": SGD(critic.parameters(), 0.1),
+    }
+
+    def losses():
+        value = critic(actor(X)) + target(actor(X) if leak else X).detach()
+        value = value + target(X) if leak else value
+        return {"actor": -value.mean(), "critic": (critic(X) - 1).square().mean()}
+
+    def step():
+        actor.zero_grad()
+        if not leak:
+            critic.zero_grad()
+        found = losses()
+        found["actor"].backward()
+        optimizers["actor"].step()
+        if not leak:
+            critic.zero_grad()
+        found = {**found, "critic": losses()["critic"]}
+        found["critic"].backward()
+        optimizers["critic"].step()
+        with torch.no_grad():
+            target.weight.lerp_(critic.weight, 0.1)
+        return found if graphs else {name: loss.item() for name, loss in found.items()}
+
+    report = audit.watch(
+        step,
+        modules,
+        optimizers=optimizers,
+        targets={"target": "critic"},
+        routes=None if graphs else audit.routes(losses(), modules),
+    )
+    found(report, *(["stray-gradient", "target-live"] if leak else []))
+
+
+def test_a_module_that_is_in_no_table_is_none_that_the_step_differentiates():
+    module, other = linear(), linear()
+    step, table = trainer(module), audit.routes({"loss": module(X).sum()}, {"m": module})
+    modules = {"m": module, "other": other}
+    found(audit.watch(lambda: step().item(), modules, routes=table))
+
+    def moves():
+        with torch.no_grad():
+            other.weight.add_(1.0)
+        return step().item()
+
+    found(audit.watch(moves, modules, routes=table), "moved-without-route")
+
+
+def test_an_optimiser_of_parameters_that_nobody_named():
+    module, other = linear(), linear()
+    optimizers = {"sgd": SGD([*module.parameters(), *other.parameters()])}
+    report = audit.check({"loss": module(X).sum()}, {"m": module}, optimizers=optimizers)
+    found(report, "unnamed-parameters")
+    assert "optimiser `sgd` holds 2 parameters that are in none of the named" in str(report)
+    found(audit.watch(trainer(module), {"m": module}, optimizers=optimizers), "unnamed-parameters")
+    other.requires_grad_(False)
+    found(audit.check({"loss": module(X).sum()}, {"m": module}, optimizers=optimizers))
 
 
 def test_a_starved_module_that_does_not_move_either():
@@ -558,7 +677,7 @@ def test_assert_routes_against_a_table_with_another_loss():
         assert_routes(table, smaller)
 
 
-TABLE = RouteTable([], modules=["encoder"], name="agent")
+M = linear()
 
 
 @pytest.mark.parametrize(
@@ -567,8 +686,10 @@ TABLE = RouteTable([], modules=["encoder"], name="agent")
         (({"actor": {"actor"}},), "loss 'actor' that 'training step' does not have. Known: loss"),
         (({"loss": {"encodr"}},), "a module 'encodr'.*Did you mean 'encoder'"),
         (({"loss": "encoder"},), "a set of names such as {'encoder'}, received 'encoder'"),
-        ((["encoder"],), "a RouteTable or a dict such as .*received list"),
+        ((["encoder"],), "a RouteTable, the path of one, or a dict such as .*received list"),
         (({"loss": {"encoder"}}, {"loss": {"q"}}), "a latent 'q' that"),
+        (({"loss": M},), "of loss 'loss' are a set of names such as {'module'}, received Linear"),
+        (({"loss": [M]},), "name a module Linear that"),
     ],
 )
 def test_assert_routes_refuses(arguments, says):
@@ -586,7 +707,6 @@ def inference(module: nn.Module) -> Tensor:
         return module(X).sum()
 
 
-M = linear()
 GOOD = {"losses": {"loss": M(X).sum()}, "modules": {"m": M}}
 BAD = {
     "a number": ({"losses": {"loss": 0.5}}, r"loss 'loss' must be a tensor.*float.*item"),
@@ -595,6 +715,12 @@ BAD = {
     "inference": ({"losses": {"loss": inference(M)}}, r"inference mode.*inference_mode\(\)"),
     "no dict": ({"losses": M(X).sum()}, r"losses= must be a dict of names, received Tensor"),
     "empty dict": ({"losses": {}}, r"losses= is empty: there is nothing to audit"),
+    "a model as key": ({"modules": {M: M}}, r"keys of modules= must be names, received Linear\."),
+    "empty module": ({"modules": nn.ReLU()}, r"modules= is a ReLU without parameters"),
+    "a model listed": (
+        {"optimizers": {"o": (SGD([M.weight]), M)}},
+        r"lists its losses as Linear. Fix: \{'o': \(optimizer, \['loss'\]\)\}",
+    ),
     "a key": ({"losses": {0: M(X).sum()}}, r"keys of losses= must be names, received 0"),
     "modules": ({"modules": [M]}, r"modules= must be a dict of names, received list"),
     "no module": ({"modules": {"m": 3}}, r"module 'm' must be an nn.Module, or parameters.*int"),
@@ -654,6 +780,7 @@ def test_bad_input_is_told_what_to_do(case):
         ((lambda: M(X), {"m": M}), r"must be a scalar, received the shape \(4, 3\)"),
         ((lambda: None, {"m": nn.ReLU()}), "module 'm' has no parameters and no buffers"),
         ((lambda: None, {}), "modules= is empty"),
+        ((lambda x: x, {"m": M}), r"calls `step\(\)`.*`<lambda>\(x\)`: missing a required arg"),
     ],
 )
 def test_a_step_that_cannot_be_watched(arguments, says):

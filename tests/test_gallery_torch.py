@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gallery.torch_programs import PROGRAMS, Program
+from latentroles.routes import RouteTable
 from latentroles.rules import Finding, Report
 from latentroles_torch import audit
 
@@ -21,6 +22,10 @@ def checked(p: Program) -> Report:
     )
 
 
+def routed(p: Program) -> Report:
+    return audit.check(p.step(), p.modules, targets=p.targets, expected=p.expected)
+
+
 def watched(p: Program) -> Report:
     return audit.watch(p.step, p.modules, optimizers=p.optimizers, targets=p.targets)
 
@@ -32,7 +37,7 @@ def alarms(report: Report) -> tuple[Finding, ...]:
 def found(name: str, bug: str) -> tuple[bool, Report]:
     """Whether the right rule spoke of the right thing, and all that was said."""
     by, rule, about = PROGRAMS[name].wrong[bug]
-    report = checked(built(name, bug)) if by == "check" else watched(built(name, bug))
+    report = {"check": checked, "watch": watched, "routes": routed}[by](built(name, bug))
     return any(f.rule == rule and about in (f.subject, f.loss) for f in alarms(report)), report
 
 
@@ -40,6 +45,34 @@ def found(name: str, bug: str) -> tuple[bool, Report]:
 def test_a_correct_program_is_clean(name):
     for report in (checked(built(name)), watched(built(name))):
         assert report.clean, report
+
+
+def in_numbers(p: Program, routes: RouteTable | None = None) -> Report:
+    return audit.watch(
+        lambda: {name: loss.item() for name, loss in p.step().items()},
+        p.modules,
+        optimizers=p.optimizers,
+        targets=p.targets,
+        routes=routes,
+    )
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_correct_program_that_returns_numbers_is_clean_with_its_routes_alone(name):
+    assert [f.rule for f in alarms(in_numbers(built(name)))] == ["routes-unknown"]
+    p = built(name)
+    report = in_numbers(p, audit.routes(p.step(), p.modules))
+    assert report.clean, report
+
+
+STRAY = [(name, bug) for name, bug in WRONG if PROGRAMS[name].wrong[bug][1] == "stray-gradient"]
+
+
+@pytest.mark.parametrize(("name", "bug"), STRAY, ids=[f"{n}-{b}" for n, b in STRAY])
+def test_a_stray_gradient_is_found_where_numbers_are_returned(name, bug):
+    p = built(name, bug)
+    report = in_numbers(p, audit.routes(p.step(), p.modules))
+    assert any(f.subject == PROGRAMS[name].wrong[bug][2] for f in report.of("stray-gradient"))
 
 
 @pytest.mark.parametrize(("name", "bug"), WRONG, ids=[f"{n}-{b}" for n, b in WRONG])

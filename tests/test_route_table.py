@@ -80,8 +80,11 @@ def test_a_table_can_be_made_by_hand():
     made = lr.RouteTable([row], modules=["pi", "v"])
     assert made["actor"].modules == {"pi"}
     assert str(made["actor"]["v"]) == "frozen"
-    assert str(made["actor"]["elsewhere"]) == "unconnected"
     assert "gradient flows into" not in str(made)
+    for row in (made["actor"], table()["jepa"]):
+        for ask in (row.path, row.__getitem__):
+            with pytest.raises(lr.SpecError, match="no module or latent 'encodr' in"):
+                ask("encodr")
 
 
 def test_a_stop_on_what_carries_no_gradient_is_not_named():

@@ -27,6 +27,7 @@ class Rule:
         fix: what to do, filled in like the message.
         measure: what would settle how much it matters; "" where nothing is open.
         example: a few lines in which it fires.
+        in_code: the fix for running code, which the audits say; "" where `fix` serves both.
     """
 
     code: str
@@ -38,6 +39,7 @@ class Rule:
     fix: str
     measure: str = ""
     example: str = ""
+    in_code: str = ""
 
     @property
     def level(self) -> str:
@@ -55,6 +57,8 @@ class Rule:
         if self.example:
             parts.append("Example:\n" + indent(dedent(self.example).strip(), "    "))
         parts.append(f"Fix: {self._spoken(self.fix)}")
+        if self.in_code:
+            parts.append(f"In running code: {self._spoken(self.in_code)}")
         if self.measure:
             parts.append(f"Measure: {self.measure}")
         return "\n\n".join(parts)
@@ -67,6 +71,8 @@ class Rule:
             parts.append(f"```python\n{dedent(self.example).strip()}\n```")
         settled = f" **Measure:** {self.measure}." if self.measure else ""
         parts.append(f"**Fix:** {self._spoken(self.fix)}.{settled}")
+        if self.in_code:
+            parts.append(f"**In running code:** {self._spoken(self.in_code)}.")
         return "\n\n".join(parts)
 
 
@@ -149,6 +155,10 @@ _ALL = (
             z = s.latent("z", encoder(x), role=lr.PLACE)
             s.loss("recon", lr.losses.mse(decoder(z.stop()), x))
         """,
+        in_code="take away the stop that cuts it off, or give it a loss; a copy of another module "
+        'belongs in targets={{"{subject}": ...}}; what is meant to stay as it is, freeze: '
+        "`{subject}.requires_grad_(False)` in torch, `stop_gradient` or an argument of its own in "
+        "JAX",
     ),
     Rule(
         "LR105",
@@ -177,6 +187,8 @@ _ALL = (
             teacher = s.target(encoder, decay=1.0)
             s.loss("follow", lr.losses.mse(predict(z), teacher(x)))
         """,
+        in_code="run its update after the optimiser's step; where it is copied less often than "
+        "every few steps, raise `steps=`",
     ),
     Rule(
         "LR107",
@@ -190,6 +202,8 @@ _ALL = (
         example="""
             teacher = student                    # and not copy.deepcopy(student)
         """,
+        in_code="make a real copy and keep it: `copy.deepcopy(module)` in torch, an update such as "
+        "`optax.incremental_update` instead of `teacher = student` in JAX",
     ),
     Rule(
         "LR108",
@@ -283,7 +297,7 @@ _ALL = (
         "temporal-adjacency",
         None,
         "A loss pulls the latent at one time towards the latent at another, whatever was done.",
-        "loss `{loss}` pulls {latents} ({role}) together because they are near in time",
+        "loss `{loss}` pulls `{subject}` ({role}) at one time towards itself at another",
         "Neighbours in time become neighbours in the latent, whether or not the agent stayed at "
         "the place: {subject} then describes when, and revisits are far apart.",
         "choose pairs by a place label, or put the loss on a DYNAMICS latent",
@@ -394,6 +408,8 @@ _ALL = (
         """
             s.loss("jepa", lr.losses.mse(predict(z.t[:-1]), z.t[1:]))      # z.t[1:].stop()
         """,
+        in_code="compute the target under `torch.no_grad()`, or `.detach()` it, in torch; "
+        "`stop_gradient` it in JAX",
     ),
     Rule(
         "LR212",
@@ -528,7 +544,7 @@ _ALL = (
         "unexpected-route",
         "error",
         "A loss updates what was not expected.",
-        "loss `{loss}` updates `{subject}`, which is not expected",
+        "loss `{loss}` updates {what}, which is not expected{detail}",
         "The route is in the code and not in the table that it was compared with.",
         "stop the path, or add `{subject}` to the expected routes of `{loss}`",
     ),
@@ -537,7 +553,7 @@ _ALL = (
         "missing-route",
         "error",
         "A loss does not update what was expected.",
-        "loss `{loss}` does not update `{subject}`, which is expected{detail}",
+        "loss `{loss}` does not update {what}, which is expected{detail}",
         "The route is in the table that the code was compared with and not in the code: usually a "
         "`detach` too many, or a tensor that was made anew from numbers.",
         "look for the last tensor on the way that still has a gradient",
@@ -550,6 +566,30 @@ _ALL = (
         "loss `{loss}` has a gradient at `{subject}`, and its program has no path there",
         "A custom derivative rule does something that its program does not show.",
         "look at the custom_vjp and custom_jvp functions on the way",
+    ),
+    Rule(
+        "LR413",
+        "routes-unknown",
+        "warning",
+        "Steps were watched whose losses gave no routes to compare with.",
+        "{detail}: what moved was not compared with the routes",
+        "Only movement was seen. A loss that moves its target, a gradient that the wrong optimiser "
+        "applies, or a module that moves without a loss was not looked for.",
+        "return {{name: loss}} from the step, the tensors that were differentiated (torch), or "
+        "pass `routes=audit.routes(...)`; leave out numbers that are no losses",
+        example="""
+            return {"actor": actor_loss.item()}        # and not actor_loss
+        """,
+    ),
+    Rule(
+        "LR414",
+        "unnamed-parameters",
+        "warning",
+        "An optimiser holds parameters that are in no named module.",
+        "optimiser `{optimiser}` holds {parameters} in none of the named modules",
+        "The audit is blind to what it was not told of: routes into these parameters, and their "
+        "movement, are in no table.",
+        "name their module in modules=",
     ),
 )
 

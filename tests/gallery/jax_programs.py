@@ -263,16 +263,13 @@ def dreamer(bug: str) -> Program:
         p, states, found = update(p, states, *batch(i))
         return p, found
 
+    every = ["reconstruction", "reward", "kl", "actor", "critic"]  # which the update sums
     return Program(
         losses,
         step,
         params,
         batch,
-        {
-            "world": (modelled, ["reconstruction", "reward", "kl"]),
-            "actor": ["actor"],
-            "critic": ["critic"],
-        },
+        {name: (held, every) for name, held in names.items()},
         expected={
             "reconstruction": {"encoder", "rssm", "posterior", "decoder"},
             "reward": {"encoder", "rssm", "posterior", "reward"},
@@ -333,9 +330,10 @@ def td_mpc(bug: str) -> Program:
     trained = [name for name in params if name != "target_q"]
     # labels as optax.partition has them: two optimisers, and the target is left alone
     labels = {name: "policy" if name == "policy" else "model" for name in trained}
+    labels["target_q"] = "model" if bug == "target_value_live" else "none"
     tx = optax.partition(
         {"policy": optax.adam(1e-3), "model": optax.adam(1e-3), "none": optax.set_to_zero()},
-        {**labels, "target_q": "none"},
+        labels,
     )
     state, update = tx.init(params), updating(losses, tx)
 
@@ -346,13 +344,14 @@ def td_mpc(bug: str) -> Program:
             p = {**p, "target_q": ema(p["target_q"], p["q"])}
         return p, found
 
-    model = [name for name in trained if name != "policy"]
+    every = ["consistency", "reward", "value", "policy"]  # which the update sums
+    model = [name for name, label in labels.items() if label == "model"]
     return Program(
         losses,
         step,
         params,
         batch,
-        {"model": (model, ["consistency", "reward", "value"]), "policy": ["policy"]},
+        {"model": (model, every), "policy": (["policy"], every)},
         targets={"target_q": "q"},
         expected={
             "consistency": {"encoder", "dynamics"},
@@ -387,7 +386,7 @@ def jepa(bug: str) -> Program:
     def batch(i: int) -> tuple[Any, ...]:
         return normal(i, BATCH, DIM), (normal(i + 99, BATCH, DIM) > 0).astype(np.float32)
 
-    trained = ["context", "predictor"]
+    trained = ["context", "predictor", *(["target"] if bug == "target_live" else [])]
     masked = {name: name in trained for name in params}
     tx = optax.masked(optax.adamw(1e-3), masked)
     tx = optax.chain(tx, optax.masked(optax.set_to_zero(), {n: not m for n, m in masked.items()}))
@@ -603,6 +602,7 @@ def byol(bug: str) -> Program:
         return {**params, **target}, found
 
     held = ["encoder"] if bug == "predictor_forgotten" else ["encoder", "predictor"]
+    held += ["target"] if both else []
     return Program(
         losses,
         step,
@@ -674,24 +674,26 @@ def moco(bug: str) -> Program:
     def batch(i: int) -> tuple[Any, ...]:
         return normal(i, BATCH, DIM), normal(i + 50, BATCH, DIM), queue
 
+    held = ["query", "key"] if bug == "keys_live" else ["query"]
     tx = optax.sgd(0.05, momentum=0.9)
-    state = tx.init({"query": encoder})
+    state = tx.init(pick(params, held))
     update = updating(lambda q, p, *args: losses({**p, **q}, *args), tx)
     decay = {"momentum_of_one": 1.0, "momentum_of_zero": 0.0}.get(bug, 0.9)
 
     def step(p: Any, i: int) -> Any:
         nonlocal state, queue
-        query, state, found = update(pick(p, ["query"]), state, p, *batch(i))
-        key = jax.tree.map(lambda k, q: decay * k + (1 - decay) * q, p["key"], query["query"])
+        own, state, found = update(pick(p, held), state, p, *batch(i))
+        p = {**p, **own}
+        key = jax.tree.map(lambda k, q: decay * k + (1 - decay) * q, p["key"], p["query"])
         queue = jnp.concatenate([unit(mlp(key, batch(i)[1])), queue])[:8]
-        return {**query, "key": key}, found
+        return {**p, "key": key}, found
 
-    return Program(losses, step, params, batch, {"sgd": ["query"]}, targets={"key": "query"})
+    return Program(losses, step, params, batch, {"sgd": held}, targets={"key": "query"})
 
 
 @program(
     teacher_live=("check", "target-live"),
-    teacher_passed_as_student=("check", "target-live"),
+    teacher_passed_as_student=("check", "starved-module"),
     teacher_in_adamw=("check", "idle-parameters"),
     ema_thrown_away=("watch", "stale-target"),
 )
@@ -717,18 +719,19 @@ def dino(bug: str) -> Program:
     def batch(i: int) -> tuple[Any, ...]:
         return normal(i, BATCH, DIM), normal(i + 50, BATCH, DIM), centre
 
+    held = ["student", "teacher"] if bug in ("teacher_live", "teacher_in_adamw") else ["student"]
     tx = optax.adamw(1e-3, weight_decay=0.04)
-    state = tx.init({"student": student})
+    state = tx.init(pick(params, held))
     update = updating(lambda s, p, *args: losses({**p, **s}, *args), tx)
 
     def step(p: Any, i: int) -> Any:
         nonlocal state, centre
-        own, state, found = update(pick(p, ["student"]), state, p, *batch(i))
+        own, state, found = update(pick(p, held), state, p, *batch(i))
+        p = {**p, **own}
         centre = 0.9 * centre + 0.1 * mlp(p["teacher"], batch(i)[1]).mean(0)
-        moved = ema(p["teacher"], own["student"])
-        return {**own, "teacher": p["teacher"] if bug == "ema_thrown_away" else moved}, found
+        moved = ema(p["teacher"], p["student"])
+        return {**p, "teacher": p["teacher"] if bug == "ema_thrown_away" else moved}, found
 
-    held = ["student", "teacher"] if bug == "teacher_in_adamw" else ["student"]
     return Program(losses, step, params, batch, {"adamw": held}, targets={"teacher": "student"})
 
 
@@ -999,6 +1002,8 @@ def sac(bug: str) -> Program:
         return normal(i, BATCH, DIM), normal(i, BATCH, 2), normal(i, BATCH), *frames(i + 1), key
 
     names = {"critic": ["q1", "q2"], "actor": ["actor"], "alpha": ["log_alpha"]}
+    if bug == "critic_with_a_live_target":
+        names["critic"] += ["target_q1", "target_q2"]
     tx = optax.adam(1e-3)
     states = {k: tx.init(eqx.filter(pick(params, n), eqx.is_array)) for k, n in names.items()}
 
@@ -1175,7 +1180,8 @@ def gan(bug: str) -> Program:
     def batch(i: int) -> tuple[Any, ...]:
         return normal(i, BATCH, DIM), normal(i, BATCH, 3)
 
-    held: dict[str, Any] = {"generator": ["generator"], "discriminator": ["discriminator"]}
+    every = ["generator", "discriminator"]  # which the update sums
+    held: dict[str, Any] = {name: ([name], every) for name in every}
     if bug == "optimisers_swapped":
         held = {"generator": ["discriminator"], "discriminator": ["generator"]}
     return Program(
@@ -1190,7 +1196,7 @@ def gan(bug: str) -> Program:
 
 @program(
     backbone_in_adamw=("watch", "moved-without-route"),
-    backbone_not_stopped=("check", "unexpected-route"),
+    backbone_not_stopped=("check", "unowned-parameters"),
     labels_times_zero=("check", "flat-loss"),
 )
 def linear_probe(bug: str) -> Program:

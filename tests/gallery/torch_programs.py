@@ -37,8 +37,9 @@ class Entry:
     """A program of the gallery.
 
     Args:
-        wrong: {wrong form: (the audit that finds it, "check" or "watch"; the rule; the module that
-            the finding is about, or else the loss)}.
+        wrong: {wrong form: (what finds it, "check", "watch" or "routes"; the rule; the module that
+            the finding is about, or else the loss)}. "routes" is a check without optimisers, for
+            what a gradient that is cleared again makes harmless.
     """
 
     build: Callable[[str], Program]
@@ -101,19 +102,23 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @program(
-    imagines_from_live_states=("check", "unexpected-route", "encoder"),
-    world_not_frozen=("check", "unexpected-route", "rssm"),
-    critic_target_live=("check", "unexpected-route", "actor"),
+    imagines_from_live_states=("watch", "stray-gradient", "encoder"),
+    world_not_frozen=("watch", "stray-gradient", "rssm"),
+    critic_goal_live=("watch", "stray-gradient", "actor"),
+    target_critic_in_the_optimiser=("check", "target-live", "target_critic"),
     encoder_forgotten=("check", "unowned-parameters", "encoder"),
     actor_not_stepped=("watch", "never-moved", "actor"),
-    critic_not_frozen=("watch", "stray-gradient", "critic"),
+    reward_not_frozen=("watch", "stray-gradient", "heads"),
 )
 def dreamer(bug: str) -> Program:
+    """The actor's gradient passes the target critic, which nothing moves but the average."""
     encoder, decoder = mlp(DIM, 16, 4), mlp(4 + 5, 16, DIM)
     cell, prior, reward = nn.GRUCell(4 + 2, 5), mlp(5, 4), mlp(4 + 5, 1)
     actor, critic = mlp(4 + 5, 16, 2), mlp(4 + 5, 16, 1)
+    target_critic = copy.deepcopy(critic)
+    critics = [critic, *([target_critic] if bug == "target_critic_in_the_optimiser" else [])]
     world = [cell, prior, decoder, reward] + ([] if bug == "encoder_forgotten" else [encoder])
-    world_opt, actor_opt, critic_opt = (Adam(params(*m)) for m in (world, [actor], [critic]))
+    world_opt, actor_opt, critic_opt = (Adam(params(*m)) for m in (world, [actor], critics))
 
     def observe(frames: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         h, states, divergence = torch.zeros(BATCH, 5), [], torch.zeros(())
@@ -145,14 +150,14 @@ def dreamer(bug: str) -> Program:
 
         start = states.flatten(0, 1)
         start = start if bug == "imagines_from_live_states" else start.detach()
-        held = [encoder, critic] if bug == "world_not_frozen" else [*world, encoder, critic]
-        held = [m for m in held if m is not critic or bug != "critic_not_frozen"]
+        held = [encoder] if bug == "world_not_frozen" else [*world, encoder]
+        held = [m for m in held if m is not reward or bug != "reward_not_frozen"]
         with no_parameter_gradients(*held):
             imagined = imagine(start)
-            returns = reward(imagined[1:]) + 0.99 * critic(imagined[1:])
+            returns = reward(imagined[1:]) + 0.99 * target_critic(imagined[1:])
             losses["actor"] = -returns.mean()
         value = critic(imagined[:-1].detach())
-        goal = returns if bug == "critic_target_live" else returns.detach()
+        goal = returns if bug == "critic_goal_live" else returns.detach()
         losses["critic"] = F.mse_loss(value, goal)
 
         for optimizer in (world_opt, actor_opt, critic_opt):
@@ -163,6 +168,7 @@ def dreamer(bug: str) -> Program:
         if bug != "actor_not_stepped":
             actor_opt.step()
         critic_opt.step()
+        ema(target_critic, critic)
         return losses
 
     return Program(
@@ -173,8 +179,10 @@ def dreamer(bug: str) -> Program:
             "heads": [decoder, reward],
             "actor": actor,
             "critic": critic,
+            "target_critic": target_critic,
         },
         {"world": world_opt, "actor": actor_opt, "critic": critic_opt},
+        targets={"target_critic": "critic"},
         expected={
             "world": {"encoder", "rssm", "heads"},
             "actor": {"actor"},
@@ -184,7 +192,7 @@ def dreamer(bug: str) -> Program:
 
 
 @program(
-    policy_into_the_model=("check", "unexpected-route", "dynamics"),
+    policy_into_the_model=("watch", "stray-gradient", "dynamics"),
     consistency_target_live=("check", "target-live", "target_encoder"),
     target_never_updated=("watch", "stale-target", "target_encoder"),
 )
@@ -192,7 +200,9 @@ def td_mpc(bug: str) -> Program:
     encoder, dynamics = mlp(DIM, 16, 4), mlp(4 + 2, 16, 4)
     reward, q, policy = mlp(4 + 2, 1), mlp(4 + 2, 16, 1), mlp(4, 16, 2)
     target_encoder, target_q = copy.deepcopy(encoder), copy.deepcopy(q)
-    model_opt = Adam(params(encoder, dynamics, reward, q), 1e-3)
+    learners = [encoder, dynamics, reward, q]
+    learners += [target_encoder] if bug == "consistency_target_live" else []
+    model_opt = Adam(params(*learners), 1e-3)
     policy_opt = Adam(policy.parameters(), 1e-3)
 
     def step() -> dict[str, Tensor]:
@@ -214,15 +224,16 @@ def td_mpc(bug: str) -> Program:
             z = dynamics(za)
             consistency = consistency + F.mse_loss(z, ahead)
             latents.append(z)
-        update(model_opt, consistency + value)
+        model_opt.zero_grad()
+        (consistency + value).backward(retain_graph=bug == "policy_into_the_model")
 
         states = torch.stack(latents)
         states = states if bug == "policy_into_the_model" else states.detach()
         with no_parameter_gradients(q):
             policy_loss = -q(torch.cat([states, policy(states).tanh()], -1)).mean()
         policy_opt.zero_grad()
-        if bug != "policy_into_the_model":
-            policy_loss.backward()
+        policy_loss.backward()
+        model_opt.step()
         policy_opt.step()
         if bug != "target_never_updated":
             ema(target_encoder, encoder)
@@ -255,7 +266,8 @@ def td_mpc(bug: str) -> Program:
 def jepa(bug: str) -> Program:
     context, predictor = mlp(DIM, 16, 4), mlp(4, 16, 4)
     target = copy.deepcopy(context)
-    trained = [context, predictor, *([target] if bug == "target_in_the_optimiser" else [])]
+    held = bug in ("target_in_the_optimiser", "target_live")
+    trained = [context, predictor, *([target] if held else [])]
     optimizer = AdamW(params(*trained), 1e-2)
     if bug == "optimiser_before_the_model":
         context = mlp(DIM, 32, 4)
@@ -365,7 +377,8 @@ def muzero(bug: str) -> Program:
     reward, policy, value = nn.Linear(4, 1), nn.Linear(4, 3), nn.Linear(4, 1)
     target_value = nn.ModuleList(copy.deepcopy([representation, value]))
     prediction = nn.ModuleList([reward, policy, value])
-    optimizer = SGD(params(representation, dynamics, prediction), 0.05, momentum=0.9)
+    held = [target_value] if bug == "target_value_live" else []
+    optimizer = SGD(params(representation, dynamics, prediction, *held), 0.05, momentum=0.9)
 
     def step() -> dict[str, Tensor]:
         frames, actions = torch.randn(4, BATCH, DIM), torch.randn(3, BATCH, 2)
@@ -455,6 +468,7 @@ def byol(bug: str) -> Program:
     predictor = mlp(4, 16, 4)
     target = online if bug == "teacher_is_the_student" else copy.deepcopy(online)
     trained = [online] if bug == "predictor_forgotten" else [online, predictor]
+    trained += [target] if bug == "target_live" else []
     optimizer = SGD(params(*trained), 0.05, momentum=0.9)
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
@@ -517,7 +531,7 @@ def moco(bug: str) -> Program:
             k.data.copy_(q.data)
         k.requires_grad = bug == "keys_live"
     queue = F.normalize(torch.randn(32, 4), dim=-1)
-    optimizer = SGD(query.parameters(), 0.03, momentum=0.9)
+    optimizer = SGD(params(query, *([key] if bug == "keys_live" else [])), 0.03, momentum=0.9)
 
     def step() -> dict[str, Tensor]:
         nonlocal queue
@@ -550,7 +564,7 @@ def dino(bug: str) -> Program:
     student = mlp(DIM, 16, 8)
     teacher = copy.deepcopy(student)
     centre = torch.zeros(8)
-    held = [student, teacher] if bug == "teacher_in_the_optimiser" else [student]
+    held = [student, teacher] if bug.startswith("teacher") else [student]
     optimizer = AdamW(params(*held), 1e-3)
 
     def step() -> dict[str, Tensor]:
@@ -706,7 +720,7 @@ def fine_tuning(bug: str) -> Program:
 def dqn(bug: str) -> Program:
     q = mlp(DIM, 16, 3)
     target = q if bug == "target_is_the_network" else copy.deepcopy(q)
-    optimizer = Adam(q.parameters(), 1e-3)
+    optimizer = Adam(params(q, *([target] if bug == "bootstrap_target_live" else [])), 1e-3)
     count = 0
 
     def step() -> dict[str, Tensor]:
@@ -732,7 +746,7 @@ def dqn(bug: str) -> Program:
 
 
 @program(
-    entropy_loss_into_the_actor=("check", "unexpected-route", "actor"),
+    entropy_loss_into_the_actor=("watch", "stray-gradient", "actor"),
     bootstrap_target_live=("check", "target-live", "target1"),
     critic_replaced_after_its_optimiser=("check", "unowned-parameters", "q2"),
     target_never_updated=("watch", "stale-target", "target1"),
@@ -742,10 +756,12 @@ def sac(bug: str) -> Program:
     encoder, actor = mlp(DIM, 16, 4), mlp(4, 16, 4)
     q1, q2 = mlp(4 + 2, 16, 1), mlp(4 + 2, 16, 1)
     log_alpha = torch.zeros(1, requires_grad=True)
-    critic_opt = Adam(params(encoder, q1, q2), 1e-3)
-    if bug == "critic_replaced_after_its_optimiser":
-        q2 = mlp(4 + 2, 32, 1)
     target1, target2 = copy.deepcopy(q1), copy.deepcopy(q2)
+    critics = [encoder, q1, q2]
+    critics += [target1, target2] if bug == "bootstrap_target_live" else []
+    critic_opt = Adam(params(*critics), 1e-3)
+    if bug == "critic_replaced_after_its_optimiser":
+        q2, target2 = mlp(4 + 2, 32, 1), mlp(4 + 2, 32, 1)
     held = [encoder, actor] if bug == "encoder_in_two_optimisers" else [actor]
     actor_opt, alpha_opt = Adam(params(*held), 1e-3), Adam([log_alpha], 1e-3)
 
@@ -777,14 +793,13 @@ def sac(bug: str) -> Program:
         action, log_prob = act(z)
         pair = torch.cat([z, action], -1)
         actor_loss = (alpha * log_prob - torch.minimum(q1(pair), q2(pair))).mean()
-        update(actor_opt, actor_loss)
-
-        if bug == "entropy_loss_into_the_actor":
-            surprise = act(z)[1] - 2.0
-        else:
-            surprise = log_prob.detach() - 2.0
-        alpha_loss = -(log_alpha.exp() * surprise).mean()
-        update(alpha_opt, alpha_loss)
+        surprise = log_prob if bug == "entropy_loss_into_the_actor" else log_prob.detach()
+        alpha_loss = -(log_alpha.exp() * (surprise - 2.0)).mean()
+        actor_opt.zero_grad()
+        alpha_opt.zero_grad()
+        (actor_loss + alpha_loss).backward()
+        actor_opt.step()
+        alpha_opt.step()
         if bug != "target_never_updated":
             ema(target1, q1)
             ema(target2, q2)
@@ -861,7 +876,7 @@ def td3(bug: str) -> Program:
 
 
 @program(
-    reward_live=("check", "unexpected-route", "forward"),
+    reward_live=("watch", "stray-gradient", "forward"),
     features_detached=("check", "starved-module", "features"),
     forward_model_into_the_features=("check", "unexpected-route", "features"),
     inverse_forgotten=("check", "unowned-parameters", "inverse"),
@@ -941,7 +956,8 @@ def redq(bug: str) -> Program:
     critics, _ = stack_module_state([mlp(DIM + 2, 16, 1) for _ in range(5)])
     targets = {name: p.detach().clone() for name, p in critics.items()}
     actor_opt = Adam(actor.parameters(), 1e-3)
-    critic_opt = Adam(critics.values(), 1e-3)
+    held = targets.values() if bug == "target_ensemble_live" else []
+    critic_opt = Adam([*critics.values(), *held], 1e-3)
     if bug == "parameters_stacked_once":
         critics = {name: p.detach().clone().requires_grad_() for name, p in critics.items()}
     if bug == "target_ensemble_live":
@@ -1019,7 +1035,7 @@ def actor_critic(bug: str) -> Program:
 
 
 @program(
-    fakes_not_detached=("check", "unexpected-route", "generator"),
+    fakes_not_detached=("watch", "stray-gradient", "generator"),
     generator_starved=("check", "starved-module", "generator"),
     generator_not_stepped=("watch", "never-moved", "generator"),
     gradients_not_cleared=("watch", "stray-gradient", "discriminator"),
@@ -1031,6 +1047,7 @@ def gan(bug: str) -> Program:
     judged = F.binary_cross_entropy_with_logits
 
     def step() -> dict[str, Tensor]:
+        g_opt.zero_grad()
         real, fake = torch.randn(BATCH, DIM), generator(torch.randn(BATCH, 4))
         shown = fake if bug == "fakes_not_detached" else fake.detach()
         d_loss = judged(discriminator(real), real_label) + judged(discriminator(shown), fake_label)
@@ -1040,7 +1057,6 @@ def gan(bug: str) -> Program:
         d_opt.step()
         fake = fake.detach() if bug == "generator_starved" else fake
         g_loss = judged(discriminator(fake), real_label)
-        g_opt.zero_grad()
         g_loss.backward()
         if bug != "generator_not_stepped":
             g_opt.step()
@@ -1058,7 +1074,7 @@ def gan(bug: str) -> Program:
 
 
 @program(
-    penalty_reaches_the_generator=("check", "unexpected-route", "generator"),
+    penalty_reaches_the_generator=("routes", "unexpected-route", "generator"),
     one_sided_penalty_never_active=("watch", "flat-loss", "penalty"),
 )
 def wgan_gp(bug: str) -> Program:

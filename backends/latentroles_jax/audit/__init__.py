@@ -25,3 +25,5 @@ from .marks import mark as mark
 from .step import check as check
 from .step import routes as routes
 from .watching import watch as watch
+
+__all__ = ["assert_routes", "check", "mark", "routes", "watch"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CONSTANT, MIXED = 0, -1
-STOP_GRADIENT = "stop_gradient"
+STOP_GRADIENT, NOT_DIFFERENTIABLE = "stop_gradient", "not differentiable"
 _LIBRARIES = ("jax", "jaxlib", "equinox", "optax", "flax", "haiku", "latentroles_jax")
 
 
@@ -27,6 +27,11 @@ class Stop:
 
     what: str
     traceback: Any = None
+
+    @property
+    def by_nature(self) -> bool:
+        """Whether nobody wrote it: an operation has no derivative, such as a comparison."""
+        return self.what.startswith(NOT_DIFFERENTIABLE)
 
     def said(self, value: str) -> str:
         """Where it stands: on which value, by the nearest name, and in which of the functions."""

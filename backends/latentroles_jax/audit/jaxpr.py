@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from .graph import CONSTANT, MIXED, STOP_GRADIENT, Graph, Stop
+from .graph import CONSTANT, MIXED, NOT_DIFFERENTIABLE, STOP_GRADIENT, Graph, Stop
 from .marks import marked
 
 # From floating point to floating point, with a derivative that is 0 wherever there is one.
@@ -119,7 +119,7 @@ class Walk:
         if cut or name in _FLAT or name in _OUTSIDE or not self.graph.differentiable[node]:
             kind = equation.params.get("new_dtype")
             said = f"conversion to {jnp.dtype(kind).name}" if kind is not None else name
-            return _stop(f"not differentiable: {said}", equation)
+            return _stop(f"{NOT_DIFFERENTIABLE}: {said}", equation)
         return None
 
     def _output(self, variable: Any, sources: Sequence[int]) -> int:

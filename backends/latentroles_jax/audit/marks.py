@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+from latentroles.audit.names import received
 from latentroles.errors import AuditError, user_line
 
 T = TypeVar("T")
@@ -34,8 +35,8 @@ def mark(name: str, value: T) -> T:
     """
     if not isinstance(name, str) or not name:
         raise AuditError(
-            f"{user_line()}mark(name, value) names a value by a text, received {name!r}. Fix: "
-            'mark("z", z).'
+            f"{user_line()}mark(name, value) names a value by a text, received {received(name)}. "
+            'Fix: mark("z", z).'
         )
     leaves = jax.tree.leaves(value)
     wrong = [leaf for leaf in leaves if not isinstance(leaf, (jax.Array, np.ndarray, np.generic))]

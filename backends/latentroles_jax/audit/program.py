@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from latentroles.audit.names import named
+from latentroles.audit.names import named, received, require_call
 from latentroles.errors import AuditError, user_line
 
 from .graph import is_library
 
-LossFunction = Callable[..., Mapping[str, Any]]
+LossFunction = Callable[..., Mapping[str, Any] | tuple[Any, Mapping[str, Any]]]
 
 _EXAMPLE = '{"encoder": encoder, "decoder": decoder}'
 
@@ -64,6 +64,27 @@ def identities_of(
     }
 
 
+def key_name(key: Any) -> str | None:
+    """What a key of a path calls its child: the key of a dict, or the name of a field."""
+    name = getattr(key, "key", getattr(key, "name", None))
+    return name if isinstance(name, str) else None
+
+
+def parts_of(modules: Any) -> dict[str, Any]:
+    """{name: pytree}: a dict as it is, and of any other pytree its fields that hold arrays.
+
+    Raises:
+        AuditError: it is neither a dict of names nor a pytree with fields, such as an
+            `eqx.Module`, a dataclass that JAX knows, or a named tuple.
+    """
+    if isinstance(modules, Mapping):
+        return named("modules", modules, _EXAMPLE)
+    parts, _ = jax.tree_util.tree_flatten_with_path(modules, is_leaf=lambda x: x is not modules)
+    if not all(path and key_name(path[0]) for path, _ in parts) or not trainable(modules):
+        return named("modules", modules, _EXAMPLE)  # which refuses it
+    return {str(key_name(path[0])): part for path, part in parts if trainable(part)}
+
+
 def parameters_of(modules: Any) -> dict[str, dict[str, Any]]:
     """{module: {path: array}} of every trainable array.
 
@@ -71,7 +92,7 @@ def parameters_of(modules: Any) -> dict[str, dict[str, Any]]:
         AuditError: modules is no dict of names, or one of them has nothing to train.
     """
     found = {}
-    for name, module in named("modules", modules, _EXAMPLE).items():
+    for name, module in parts_of(modules).items():
         own = trainable(module)
         if not own:
             kinds = dict.fromkeys(type(leaf).__name__ for leaf in jax.tree.leaves(module))
@@ -88,19 +109,23 @@ class Program:
     """A loss function with its modules and arguments, as a function of arrays alone.
 
     Attributes:
+        modules: {name: pytree}, whatever they were given as.
         losses: the names of its losses, known once it was called.
     """
 
-    def __init__(self, loss_fn: LossFunction, modules: Mapping[str, Any], args: Sequence[Any]):
+    def __init__(self, loss_fn: LossFunction, modules: Any, args: Sequence[Any]):
         if not callable(loss_fn):
             raise AuditError(
                 f"{user_line()}the audit takes the loss function first, received "
                 f"{type(loss_fn).__name__}. Fix: audit.routes(loss_fn, modules, *args)."
             )
-        self.parameters = parameters_of(modules)
+        self.modules = parts_of(modules)
+        self.parameters = parameters_of(self.modules)
+        require_call(loss_fn, modules, *args, call="loss_fn(modules, *args)")
         self.loss_fn = loss_fn
         self.losses: tuple[str, ...] = ()
-        dynamic, self._static = eqx.partition((dict(modules), tuple(args)), is_array)
+        given = dict(modules) if isinstance(modules, Mapping) else modules
+        dynamic, self._static = eqx.partition((given, tuple(args)), is_array)
         self.leaves, self._tree = jax.tree.flatten(dynamic)
 
     def inputs(self) -> Iterator[Parameter | None]:
@@ -108,7 +133,7 @@ class Program:
         dynamic = jax.tree.unflatten(self._tree, self.leaves)
         for path, leaf in jax.tree_util.tree_leaves_with_path(dynamic):
             if path[0].idx == 0 and is_parameter(leaf):
-                yield Parameter(path[1].key, jax.tree_util.keystr(path[2:]))
+                yield Parameter(str(key_name(path[1])), jax.tree_util.keystr(path[2:]))
             else:
                 yield None
 
@@ -138,7 +163,13 @@ class Program:
 
 
 def _losses(result: Any, line: str) -> dict[str, Any]:
-    """What the loss function at `line` returned, if it is a dict of floating point scalars."""
+    """What the loss function at `line` returned, if it is a dict of floating point scalars.
+
+    Beside another result, as of a function for `jax.value_and_grad(..., has_aux=True)`, the dict is
+    what counts.
+    """
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
+        result = result[1]
     fix = 'Fix: return {"loss": loss}, one entry for each loss.'
     if not isinstance(result, Mapping) or not result:
         got = "an empty dict" if isinstance(result, Mapping) else type(result).__name__
@@ -147,7 +178,7 @@ def _losses(result: Any, line: str) -> dict[str, Any]:
         )
     for name, value in result.items():
         if not isinstance(name, str):
-            raise AuditError(f"{line}a loss is named by a text, received {name!r}. {fix}")
+            raise AuditError(f"{line}a loss is named by a text, received {received(name)}. {fix}")
         if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
             raise AuditError(
                 f"{line}loss {name!r} is a constant of Python ({type(value).__name__}): it "

@@ -16,16 +16,19 @@ from .program import LossFunction, Program, identities_of
 from .structure import Structure, structure
 
 
-def routes(loss_fn: LossFunction, modules: Mapping[str, Any], *args: Any) -> RouteTable:
+def routes(loss_fn: LossFunction, modules: Any, *args: Any) -> RouteTable:
     """Which loss updates which module, read off the program of a loss function.
 
     The function is traced (`jax.make_jaxpr`), never run, and no gradient is taken.
 
     Args:
-        loss_fn: `loss_fn(modules, *args)` returns a dict of scalar losses.
-        modules: {name: pytree}: parameter dicts, `eqx.Module`s, anything whose leaves are arrays.
-            They are what the step differentiates. A target network that it hands to `jax.grad` as
-            another argument belongs in `args`: no gradient is taken there, stopped or not.
+        loss_fn: `loss_fn(modules, *args)` returns a dict of scalar losses, or (anything, the
+            dict), as functions for `jax.value_and_grad(..., has_aux=True)` do.
+        modules: {name: pytree}: parameter dicts, `eqx.Module`s, anything whose leaves are arrays;
+            or one `eqx.Module`, dataclass or named tuple, whose fields that hold arrays are then
+            the modules: `loss_fn` is given it as it is. They are what the step differentiates. A
+            target network that it hands to `jax.grad` as another argument belongs in `args`: no
+            gradient is taken there, stopped or not.
         args: the rest, such as a batch and a key. Arrays, or `jax.ShapeDtypeStruct`s in their
             place, here and in modules; whatever is no array stays as it is.
 
@@ -36,15 +39,15 @@ def routes(loss_fn: LossFunction, modules: Mapping[str, Any], *args: Any) -> Rou
         into `stop_gradient` and nowhere else is "frozen".
 
     Raises:
-        AuditError: modules is no dict of pytrees with arrays, or the function returns no dict of
-            floating point scalars, or cannot be traced.
+        AuditError: modules are no pytrees with arrays, or the function takes other arguments,
+            returns no dict of floating point scalars, or cannot be traced.
     """
     return structure(Program(loss_fn, modules, args)).table
 
 
 def check(
     loss_fn: LossFunction,
-    modules: Mapping[str, Any],
+    modules: Any,
     *args: Any,
     optimizers: Optimizers | None = None,
     targets: Mapping[str, str] | None = None,
@@ -58,22 +61,28 @@ def check(
 
     Args:
         loss_fn, modules, args: as of `routes`. Return every loss that is stepped.
-        optimizers: what each optax transformation is initialised with. {name: modules}, where
-            modules is a list of their names, or {module: mask} with masks as `optax.masked` has
-            them. One that is named like a loss applies that loss's gradient, a single one applies
-            all, and a pair lists them:
+        optimizers: what each optax transformation is initialised with, {name: modules}. The
+            modules are a list of their names, {module: mask} with masks as `optax.masked` has
+            them, or any pytree of the very arrays that `modules` holds, such as the result of
+            `eqx.filter`. One that is named like a loss applies that loss's gradient, a single one
+            applies all, and a pair lists them:
 
                 adam = optax.adam(3e-4)
-                state = adam.init({"encoder": encoder, "decoder": decoder})
-                audit.check(..., optimizers={"adam": ["encoder", "decoder"]})
+                state = adam.init(eqx.filter(model, eqx.is_inexact_array))
+                audit.check(..., optimizers={"adam": eqx.filter(model, eqx.is_inexact_array)})
                 audit.check(..., optimizers={
                     "actor": ["actor"],
                     "critics": (["q1", "q2"], ["td1", "td2"]),
                 })
 
+            Where losses are summed before `jax.grad`, each optimiser applies the gradient of all
+            of them to what it holds, and is listed with all.
+
         targets: {"teacher": "student"}: modules that move only as copies of another; or
             {"goal": "z"}: marked latents that another is drawn to. No gradient may reach them.
-        expected: {loss: the modules that it should update}, or a RouteTable.
+        expected: {loss: the modules that it should update}, a RouteTable, or the path of one. With
+            `optimizers=`, what a loss updates is what the optimisers of its own hold: a route into
+            a module that others hold is no unexpected-route but a stray-gradient.
         numeric: whether to look at gradients in numbers as well. The gradient of each loss alone
             is compiled, and evaluated at the given parameters and at random ones; `args` stay as
             they are. One that the program has no path for is a hidden-route; a path on which none
@@ -95,7 +104,7 @@ def check(
         identities_of(program.parameters),
         found.reached,
         frozen=found.frozen,
-        optimisers=optimisers_of(optimizers, modules, list(found.table)),
+        optimisers=optimisers_of(optimizers, program.modules, list(found.table)),
         targets={copy: source for copy, source in goals.items() if copy in program.parameters},
     )
     findings = [*judge(seen, expected), *_live_goals(found, goals)]
@@ -114,6 +123,7 @@ def _live_goals(found: Structure, goals: Mapping[str, str]) -> Iterator[Finding]
                 yield find(
                     "target-live",
                     severity="error",
+                    code=True,
                     loss=loss,
                     subject=goal,
                     path=path,

@@ -9,7 +9,7 @@ from typing import Any
 from latentroles.audit.names import named_apart
 from latentroles.routes.table import Cell, KnownRow, RouteTable
 
-from .graph import Graph, Readers
+from .graph import STOP_GRADIENT, Graph, Readers
 from .jaxpr import Walk, is_differentiable
 from .program import Parameter, Program
 
@@ -98,19 +98,18 @@ class Reader:
         for name, nodes in self._nodes.items():
             there = [node for node in nodes if node in before]
             if there:
-                part = name in self.modules and len(there) < len(nodes)
-                said = (f"{len(there)} of {len(nodes)} parameters",) if part else ()
-                cells[name] = Cell("live", said)
+                counted = (len(there), len(nodes)) if name in self.modules else None
+                cells[name] = Cell("live", parameters=counted)
                 paths[name] = self._path(loss, name, there[0], before)
             elif name in self._frozen:
                 cells[name] = Cell("frozen")
             elif not below.isdisjoint(nodes):
-                stops = [
-                    stop.said(self._name_near(node))
-                    for behind, node, stop in self._exits[name]
-                    if behind in below
-                ]
-                cells[name] = Cell("stopped", _once(stops))
+                ends = [(node, stop) for behind, node, stop in self._exits[name] if behind in below]
+                written = [(node, stop) for node, stop in ends if not stop.by_nature]
+                if not any(stop.what == STOP_GRADIENT for _, stop in written):
+                    written = ends
+                said = [stop.said(self._name_near(node)) for node, stop in written]
+                cells[name] = Cell("stopped", _once(said))
         return KnownRow(loss, cells, modules=self.modules, latents=self.latents, paths=paths)
 
     def _path(self, loss: str, name: str, node: int, before: Mapping[int, int]) -> tuple[str, ...]:

@@ -11,11 +11,19 @@ import numpy as np
 
 from latentroles.arguments import integer
 from latentroles.audit import Observed, StepRecord, WatchReport, judge_steps
-from latentroles.audit.names import targets_of
+from latentroles.audit.names import received, require_call, targets_of
 from latentroles.errors import AuditError, user_line
 from latentroles.routes.table import KnownRow, RouteTable
 
-from .program import Parameter, identities_of, is_array, is_parameter, parameters_of
+from .program import (
+    Parameter,
+    identities_of,
+    is_array,
+    is_parameter,
+    parameters_of,
+    parts_of,
+    trainable,
+)
 
 Modules: TypeAlias = Mapping[str, Any]
 Routes: TypeAlias = RouteTable | Callable[[Any, int], RouteTable]
@@ -26,7 +34,7 @@ _Snapshot: TypeAlias = dict[str, dict[str, tuple[bool, np.ndarray]]]
 
 def watch(
     step: Callable[[Any, int], Any],
-    modules: Modules,
+    modules: Any,
     *,
     steps: int = 5,
     targets: Mapping[str, str] | None = None,
@@ -52,13 +60,13 @@ def watch(
     Args:
         step: one whole training step: gradients, optimisers, targets. It returns the new modules,
             or (new modules, {loss: value}).
-        modules: {name: pytree}, whatever should move or should not, teachers as well.
+        modules: as in `routes`, whatever should move or should not, teachers as well.
         steps: how many steps to run. A loss is called flat where all of them were zero.
         targets: {"teacher": "student"}: modules that move only as copies of another.
         routes: what the movement is compared with: the table of every loss that is stepped, or
             `lambda modules, i: audit.routes(loss_fn, modules, batches[i])`, to read it before each
             step and to be told where it differs. A module that is not in the table is one that the
-            step does not differentiate. None compares with nothing.
+            step does not differentiate. None compares with nothing, and a warning says so.
 
     Returns:
         A WatchReport: a Report with `.moved`, {module: in how many steps it moved}.
@@ -73,20 +81,23 @@ def watch(
             f"{type(step).__name__}. Fix: audit.watch(step, modules), where step(modules, i) "
             "returns the new modules."
         )
+    require_call(step, modules, 0, call="step(modules, i)")
     count = integer("watch()", "steps", steps, "training steps to run")
     own = parameters_of(modules)
     copies = targets_of(targets, own)
-    current, before = dict(modules), _snapshot(modules)
+    current = dict(modules) if isinstance(modules, Mapping) else modules
+    before = _snapshot(parts_of(current))
     records, tables = [], []
     one = _pairs(own, copies)
     for i in range(count):
         tables += _tables(routes, current, i)
-        current, values = _returned(step(current, i), own)
-        after = _snapshot(current)
+        current, values = _returned(step(current, i), current, own)
+        after = _snapshot(parts_of(current))
         moved = _moved(before, after)
         one = {pair for pair in one if moved.keys() >= set(pair) and _equal(after, *pair)}
         reached = tables[-1].live if tables else {}
-        records.append(StepRecord(moved, reached, bool(tables), values))
+        unread = () if tables else tuple(values)
+        records.append(StepRecord(moved, reached, bool(tables), unread, values))
         before = after
     table = _union(tables, own)
     parameters = identities_of(own)
@@ -109,7 +120,7 @@ def watch(
 # The routes beside the steps --------------------------------------------------------------------
 
 
-def _tables(routes: Any, modules: Modules, i: int) -> list[RouteTable]:
+def _tables(routes: Any, modules: Any, i: int) -> list[RouteTable]:
     """The table before step `i`, if there is one."""
     if routes is None:
         return []
@@ -117,7 +128,7 @@ def _tables(routes: Any, modules: Modules, i: int) -> list[RouteTable]:
     if not isinstance(table, RouteTable):
         raise AuditError(
             f"{user_line()}routes= is a RouteTable, or routes(modules, i) that returns one, "
-            f"received {type(table).__name__}. Fix: routes=audit.routes(loss_fn, modules, batch)."
+            f"received {received(table)}. Fix: routes=audit.routes(loss_fn, modules, batch)."
         )
     return [table]
 
@@ -221,16 +232,16 @@ def _memory(
     return places
 
 
-def _returned(result: Any, names: Collection[str]) -> tuple[dict[str, Any], dict[str, float]]:
-    """The new modules, and the losses if the step gave any."""
+def _returned(result: Any, given: Any, names: Collection[str]) -> tuple[Any, dict[str, float]]:
+    """The new modules, of the kind that was given, and the losses if the step gave any."""
     values: Any = {}
-    if isinstance(result, tuple) and len(result) == 2:
+    if type(result) is tuple and len(result) == 2:
         result, values = result
     fix = (
         "Fix: end it with `return modules` or `return modules, losses`; JAX arrays do not change "
         "in place."
     )
-    if not isinstance(result, Mapping) or set(result) != set(names):
+    if not _same_kind(result, given) or set(parts_of(result)) != set(names):
         got = type(result).__name__
         if isinstance(result, Mapping):
             got = ", ".join(map(str, result)) or "an empty dict"
@@ -239,9 +250,16 @@ def _returned(result: Any, names: Collection[str]) -> tuple[dict[str, Any], dict
             f"({', '.join(names)}), received {got}. {fix}"
         )
     try:
-        return dict(result), {name: float(value) for name, value in dict(values).items()}
+        found = {name: float(value) for name, value in dict(values).items()}
+        return dict(result) if isinstance(result, Mapping) else result, found
     except (TypeError, ValueError) as error:
         raise AuditError(
             f"{user_line()}the watched step must return its losses as a dict of numbers, received "
             f"{type(values).__name__} ({error}). {fix}"
         ) from error
+
+
+def _same_kind(result: Any, given: Any) -> bool:
+    if isinstance(given, Mapping):
+        return isinstance(result, Mapping) and bool(result)
+    return type(result) is type(given) and bool(trainable(result))

@@ -18,3 +18,5 @@ from latentroles.testing.routes import assert_routes as assert_routes
 from .step import check as check
 from .step import routes as routes
 from .watching import watch as watch
+
+__all__ = ["assert_routes", "check", "routes", "watch"]

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from latentroles.audit.names import named
+from latentroles.audit.names import named, received
 from latentroles.audit.observed import Optimiser, own_losses
 from latentroles.errors import AuditError, user_line
 
@@ -74,13 +74,32 @@ def latents_of(latents: object) -> dict[str, Tensor]:
 def members_of(modules: object) -> dict[str, Members]:
     """Returns {name: what it stands for}.
 
-    A value is an `nn.Module`, a parameter, or an iterable or a dict of these.
+    A value is an `nn.Module`, a parameter, or an iterable or a dict of these; in the place of the
+    dict, an `nn.Module` stands for its children and its own parameters.
 
     Raises:
         AuditError: it is no dict of names, or a value is none of these.
     """
+    if isinstance(modules, nn.Module):
+        modules = _children(modules)
     found = named("modules", modules, '{"encoder": encoder}')
     return {name: _members(name, value) for name, value in found.items()}
+
+
+def _children(module: nn.Module) -> dict[str, nn.Module | Tensor]:
+    """What has parameters; one child under two names is both, which `named_children` hides."""
+    parts = {**module._modules, **module._parameters}
+    found = {
+        name: part
+        for name, part in parts.items()
+        if isinstance(part, Tensor) or (part is not None and any(True for _ in part.parameters()))
+    }
+    if not found:
+        raise AuditError(
+            f"{user_line()}modules= is a {type(module).__name__} without parameters: there is "
+            'nothing to audit in it. Fix: modules={"encoder": encoder}.'
+        )
+    return found
 
 
 def _members(name: str, value: object) -> Members:
@@ -180,9 +199,10 @@ def optimisers_given(optimizers: object) -> Given:
         if isinstance(value, tuple) and len(value) == 2:
             optimiser, own = value
             if isinstance(own, str) or not isinstance(own, Iterable):
+                example = repr(own) if isinstance(own, str) else "'loss'"
                 raise AuditError(
-                    f"{user_line()}optimizers[{name!r}] lists its losses as {own!r}. Fix: "
-                    f"{{{name!r}: (optimizer, [{str(own)!r}])}}."
+                    f"{user_line()}optimizers[{name!r}] lists its losses as {received(own)}. Fix: "
+                    f"{{{name!r}: (optimizer, [{example}])}}."
                 )
             own = tuple(own)
         if not isinstance(optimiser, torch.optim.Optimizer):
@@ -195,17 +215,25 @@ def optimisers_given(optimizers: object) -> Given:
 
 
 def optimisers_of(given: Given, losses: Iterable[str]) -> dict[str, Optimiser]:
-    """Returns {name: Optimiser}.
+    """Returns {name: Optimiser}; one of no loss each, where no loss is known.
 
     Raises:
         AuditError: the losses do not add up.
     """
-    owned = own_losses({name: own for name, (_, own) in given.items()}, tuple(losses))
-    held = {
-        name: frozenset(id(p) for group in optimiser.param_groups for p in group["params"])
-        for name, (optimiser, _) in given.items()
+    known = tuple(losses)
+    owned = own_losses({name: own for name, (_, own) in given.items()}, known) if known else {}
+    return {
+        name: Optimiser(
+            owned.get(name, frozenset()), frozenset(map(id, parameters_held({name: one})))
+        )
+        for name, one in given.items()
     }
-    return {name: Optimiser(owned[name], held[name]) for name in given}
+
+
+def parameters_held(given: Given) -> list[Tensor]:
+    """What the optimisers hold."""
+    groups = [group for optimiser, _ in given.values() for group in optimiser.param_groups]
+    return [p for group in groups for p in group["params"]]
 
 
 def memory_of(parameter: Tensor) -> Hashable:

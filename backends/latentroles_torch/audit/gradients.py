@@ -30,6 +30,7 @@ class Gradients:
         self._summed: dict[int, set[int]] = {}  # {parameter: the passes its `.grad` is the sum of}
         self._passes: dict[int, frozenset[str]] = {}  # {pass: the losses that were in it}
         # Of the last step.
+        self._hooked: frozenset[int] = frozenset()  # the parameters that are watched
         self._arrived: dict[int, bool] = {}  # {parameter: whether other than 0}
         self._touched: dict[int, set[int]] = {}  # {pass: the parameters where it arrived}
         self._applied: list[_Applied] = []
@@ -38,9 +39,9 @@ class Gradients:
     def watching(self, parameters: Iterable[Tensor]) -> Iterator[None]:
         """Sees one step of these parameters."""
         self._arrived, self._touched, self._applied = {}, {}, []
-        handles: list[Any] = [
-            p.register_hook(self._arrival(p)) for p in parameters if p.requires_grad
-        ]
+        hooked = [p for p in parameters if p.requires_grad]
+        self._hooked = frozenset(map(id, hooked))
+        handles: list[Any] = [p.register_hook(self._arrival(p)) for p in hooked]
         handles += [
             optimizer.register_step_pre_hook(self._application(name))
             for name, optimizer in self._optimizers.items()
@@ -65,26 +66,47 @@ class Gradients:
         return frozenset(zero)
 
     def applied_of(self, reached: Mapping[str, frozenset[int]]) -> set[tuple[str, str, int]]:
-        """(loss, optimiser, parameter): whose gradient each optimiser applied in the last step."""
-        self._passes |= self._losses_in(reached)
+        """(loss, optimiser, parameter): whose gradient each optimiser applied in the last step.
+
+        A loss whose gradient arrived wherever it reaches was in some of the passes that it may have
+        been in: an optimiser that applied all of these applied its gradient.
+        """
+        able = self._able(reached)
+        self._passes |= self._losses_in(reached, able)
+        may = {
+            loss: {n for n, losses in able.items() if loss in losses}
+            for loss, there in reached.items()
+            if there & self._hooked <= self._arrived.keys()
+        }
         return {
             (loss, applied.optimiser, applied.parameter)
             for applied in self._applied
-            for number in applied.passes
-            for loss in self._passes.get(number, ())
-            if applied.parameter in reached.get(loss, ())
+            for loss, there in reached.items()
+            if applied.parameter in there
+            and (
+                any(loss in self._passes.get(number, ()) for number in applied.passes)
+                or (may.get(loss) and may[loss] <= applied.passes)
+            )
         }
 
-    def _losses_in(self, reached: Mapping[str, frozenset[int]]) -> dict[int, frozenset[str]]:
+    def _able(self, reached: Mapping[str, frozenset[int]]) -> dict[int, list[str]]:
+        """{backward pass of the last step: the losses that may have been in it}."""
+        seen = frozenset(self._arrived)
+        return {
+            number: [loss for loss, there in reached.items() if there & seen <= touched]
+            for number, touched in self._touched.items()
+        }
+
+    def _losses_in(
+        self, reached: Mapping[str, frozenset[int]], able: Mapping[int, list[str]]
+    ) -> dict[int, frozenset[str]]:
         """{backward pass: the losses that must have been in it}.
 
         A loss was in a pass for certain where a gradient arrived that no other loss explains.
         """
-        seen = frozenset(self._arrived)
         found: dict[int, frozenset[str]] = {}
         for number, touched in self._touched.items():
-            able = [loss for loss, there in reached.items() if there & seen <= touched]
-            alone = [[loss for loss in able if p in reached[loss]] for p in touched]
+            alone = [[loss for loss in able[number] if p in reached[loss]] for p in touched]
             found[number] = frozenset(losses[0] for losses in alone if len(losses) == 1)
         return found
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from latentroles.audit import Expected, Observed, judge
 from latentroles.audit.names import named_apart, targets_of
-from latentroles.routes.table import UNCONNECTED, Cell, RouteTable
+from latentroles.routes.table import UNCONNECTED, Cell, RouteTable, require_column
 from latentroles.rules import Report
 
 from .arguments import (
@@ -21,12 +21,14 @@ from .arguments import (
     memory_of,
     optimisers_given,
     optimisers_of,
+    parameters_held,
     parameters_of,
     require_content,
 )
 from .graph import GradientGraph
 
 Module: TypeAlias = nn.Module | Tensor | Iterable[Any] | Mapping[str, Any]
+Modules: TypeAlias = Mapping[str, Module] | nn.Module
 Optimizers: TypeAlias = Mapping[
     str, torch.optim.Optimizer | tuple[torch.optim.Optimizer, Collection[str]]
 ]
@@ -37,13 +39,16 @@ class TracedRow:
     """The routes of one loss, read off the autograd graph; a path is worked out when asked for.
 
     A module that is reached in part is live, and its cell says how many of its parameters are.
+
+    Attributes:
+        reached: the `id` of every tensor that accumulates gradient of the loss.
     """
 
     def __init__(self, loss: str, traced: Traced):
         self.loss, self._traced = loss, traced
-        leaves = traced.graph.reached(loss)
+        self.reached = traced.graph.reached(loss)
         self._counts = {
-            module: sum(id(p) in leaves for p in own.values())
+            module: sum(id(p) in self.reached for p in own.values())
             for module, own in traced.parameters.items()
         }
         self.modules = frozenset(module for module, count in self._counts.items() if count)
@@ -51,15 +56,17 @@ class TracedRow:
 
     def __getitem__(self, name: str) -> Cell:
         if name in self.modules:
-            part, whole = self._counts[name], len(self._traced.parameters[name])
-            return Cell("live", () if part == whole else (f"{part} of {whole} parameters",))
+            whole = len(self._traced.parameters[name])
+            return Cell("live", parameters=(self._counts[name], whole))
         if name in self.latents:
             return Cell("live")
+        require_column(name, self._traced.columns, self.loss)
         return Cell("frozen") if name in self._traced.frozen_modules else UNCONNECTED
 
     def path(self, name: str) -> tuple[str, ...]:
         """What a live route passes: modules whose parameters it meets, and marked latents."""
         if name not in self.modules and name not in self.latents:
+            require_column(name, self._traced.columns, self.loss)
             return ()
         return self._traced.graph.path(self.loss, name, self._traced.owners)
 
@@ -78,9 +85,11 @@ class Traced:
         latents: Mapping[str, Tensor],
     ):
         self.parameters = parameters
+        self.columns = (*parameters, *latents)
         self.graph = GradientGraph(losses, latents)
+        self.rows = [TracedRow(loss, self) for loss in losses]
         self.table = RouteTable(
-            [TracedRow(loss, self) for loss in losses],
+            self.rows,
             modules=parameters,
             latents=latents,
             name=NAME,
@@ -89,11 +98,7 @@ class Traced:
     @cached_property
     def owners(self) -> dict[int, list[str]]:
         """{`id` of a parameter: the modules that have it}."""
-        owners: dict[int, list[str]] = {}
-        for module, own in self.parameters.items():
-            for parameter in own.values():
-                owners.setdefault(id(parameter), []).append(module)
-        return owners
+        return owners_of(self.parameters)
 
     @cached_property
     def frozen_modules(self) -> frozenset[str]:
@@ -105,15 +110,34 @@ class Traced:
         )
 
 
+def owners_of(parameters: Mapping[str, Mapping[str, Tensor]]) -> dict[int, list[str]]:
+    """{`id` of a parameter: the modules that have it}."""
+    owners: dict[int, list[str]] = {}
+    for module, own in parameters.items():
+        for parameter in own.values():
+            owners.setdefault(id(parameter), []).append(module)
+    return owners
+
+
 def observed(
-    table: RouteTable, parameters: Mapping[str, Mapping[str, Tensor]], **seen: Any
+    table: RouteTable,
+    parameters: Mapping[str, Mapping[str, Tensor]],
+    held: Iterable[Tensor] = (),
+    frozen: Collection[str] = (),
+    **seen: Any,
 ) -> Observed:
-    """What was seen of these parameters, in the terms of the judgement."""
+    """What was seen of these parameters, in the terms of the judgement.
+
+    Args:
+        held: the parameters that optimisers hold.
+        frozen: modules of which nothing is differentiated, beside those that say so themselves.
+    """
     every = [p for own in parameters.values() for p in own.values()]
     return Observed(
         table,
         {module: {path: id(p) for path, p in own.items()} for module, own in parameters.items()},
-        frozen=frozenset(id(p) for p in every if not p.requires_grad),
+        frozen=frozenset(id(p) for p in (*every, *held) if not p.requires_grad)
+        | {id(p) for module in frozen for p in parameters[module].values()},
         memory={id(p): memory_of(p) for p in every},
         **seen,
     )
@@ -121,7 +145,7 @@ def observed(
 
 def routes(
     losses: Mapping[str, Tensor],
-    modules: Mapping[str, Module],
+    modules: Modules,
     latents: Mapping[str, Tensor] | None = None,
 ) -> RouteTable:
     """Which loss updates which module, read off the autograd graph of the losses themselves.
@@ -131,8 +155,10 @@ def routes(
 
     Args:
         losses: {name: the scalar that is differentiated}.
-        modules: {name: an `nn.Module`, a parameter, or an iterable or dict of these}. One whose
-            parameters all have `requires_grad=False` when this is called reads "frozen".
+        modules: {name: an `nn.Module`, a parameter, or an iterable or dict of these}; or one
+            `nn.Module` (an `nn.ModuleDict` too), whose children and own parameters are then the
+            modules, under the names that they have there. One whose parameters all have
+            `requires_grad=False` when this is called reads "frozen".
         latents: {name: the very tensor that the losses read}: a copy of it is another tensor.
 
     Returns:
@@ -147,7 +173,7 @@ def routes(
 
 def check(
     losses: Mapping[str, Tensor],
-    modules: Mapping[str, Module],
+    modules: Modules,
     latents: Mapping[str, Tensor] | None = None,
     *,
     optimizers: Optimizers | None = None,
@@ -161,7 +187,9 @@ def check(
         optimizers: {name: optimiser}. One that is named like a loss applies that loss's gradient;
             `{"world": (optimizer, ["recon", "kl"])}` lists them; a single one applies all.
         targets: {"teacher": "student"}: modules that move only as copies of another.
-        expected: {loss: the modules that it should update}, or a RouteTable.
+        expected: {loss: the modules that it should update}, a RouteTable, or the path of one. With
+            `optimizers=`, what a loss updates is what the optimisers of its own hold: a route into
+            a module that others hold is no unexpected-route but a stray-gradient.
 
     Returns:
         A Report: `.findings`, `.clean`, `.ok`, `.routes`; prints every finding.
@@ -169,12 +197,13 @@ def check(
     Raises:
         AuditError: as in `routes`, and for names that do not exist.
     """
-    traced = _traced(losses, modules, latents)
+    traced, given = _traced(losses, modules, latents), optimisers_given(optimizers)
     seen = observed(
         traced.table,
         traced.parameters,
-        reached={loss: traced.graph.reached(loss) for loss in traced.table},
-        optimisers=optimisers_of(optimisers_given(optimizers), traced.table),
+        parameters_held(given),
+        reached={row.loss: row.reached for row in traced.rows},
+        optimisers=optimisers_of(given, traced.table),
         targets=targets_of(targets, traced.parameters),
     )
     return judge(seen, expected)

@@ -22,6 +22,7 @@ class StepRecord:
         routes: {loss: the modules that it reaches}, for the losses whose routes could be read.
         complete: whether the routes of every loss of the step are known. Without them nothing is
             said of modules that move although no loss reaches them.
+        unread: the losses of which only the value is known.
         values: {loss: its value}, as far as known.
         without_gradient: the losses with routes whose gradient was exactly 0 in all they reach.
         applied: (loss, optimiser, module): whose gradient the steps of optimisers applied to what.
@@ -30,6 +31,7 @@ class StepRecord:
     moved: Mapping[str, Sequence[str]]
     routes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     complete: bool = False
+    unread: Sequence[str] = ()
     values: Mapping[str, float] = field(default_factory=dict)
     without_gradient: frozenset[str] = frozenset()
     applied: frozenset[tuple[str, str, str]] = frozenset()
@@ -84,12 +86,24 @@ def movement(
     seen: Observed, steps: Sequence[StepRecord], movements: Movements
 ) -> Iterator[Finding]:
     """The findings of watched steps."""
+    yield from _unknown(steps)
     yield from _never_moved(seen, steps, movements)
     yield from _without_route(seen, steps, movements)
     yield from _stale(seen, movements)
     yield from _unstable(steps)
     yield from _flat(steps)
     yield from _stray(seen, steps)
+
+
+def _unknown(steps: Sequence[StepRecord]) -> Iterator[Finding]:
+    unknown = [step for step in steps if not step.complete]
+    numbers = list(dict.fromkeys(loss for step in unknown for loss in step.unread))
+    if numbers:
+        were = "were numbers" if len(numbers) > 1 else "was a number"
+        yield find("routes-unknown", detail=f"{quoted(numbers)} {were}")
+    elif unknown:
+        where = f" in {len(unknown)} of {len(steps)} steps" if len(unknown) < len(steps) else ""
+        yield find("routes-unknown", detail=f"the step returned no loss{where}")
 
 
 def _reaching(steps: Sequence[StepRecord], module: str) -> list[str]:
@@ -128,7 +142,7 @@ def _stale(seen: Observed, movements: Movements) -> Iterator[Finding]:
         moved = movements.own[source]
         if moved and not movements.own[module]:
             detail = f"it did not move in {movements.steps} steps, and `{source}` moved in {moved}"
-            yield find("stale-target", subject=module, readers="the step", detail=detail)
+            yield find("stale-target", code=True, subject=module, readers="the step", detail=detail)
 
 
 def _unstable(steps: Sequence[StepRecord]) -> Iterator[Finding]:

@@ -1,9 +1,16 @@
 """What the arguments of every audit must be, whatever the framework."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import AuditError, nearest, user_line
+
+
+def received(value: object) -> str:
+    """A user's value as an error names it: a model or a pytree by its type alone."""
+    plain = value is None or isinstance(value, (str, bool, int, float))
+    return repr(value) if plain else type(value).__name__
 
 
 def named(argument: str, value: object, example: str) -> dict[str, Any]:
@@ -28,8 +35,8 @@ def named(argument: str, value: object, example: str) -> dict[str, Any]:
     for name in value:
         if not isinstance(name, str) or not name:
             raise AuditError(
-                f"{user_line()}the keys of {argument}= must be names, received {name!r}. Fix: "
-                f"{argument}={example}."
+                f"{user_line()}the keys of {argument}= must be names, received {received(name)}. "
+                f"Fix: {argument}={example}."
             )
     return dict(value)
 
@@ -64,7 +71,7 @@ def targets_of(targets: object, modules: Mapping[str, Any]) -> dict[str, str]:
         for name in (copy, source):
             if name not in modules:
                 raise AuditError(
-                    f"{user_line()}targets= names {name!r}, which is none of modules=."
+                    f"{user_line()}targets= names {received(name)}, which is none of modules=."
                     f"{nearest(str(name), modules)}"
                 )
         if copy == source:
@@ -73,3 +80,27 @@ def targets_of(targets: object, modules: Mapping[str, Any]) -> dict[str, str]:
                 '{"teacher": "student"}, the copy first.'
             )
     return found
+
+
+def require_call(function: Callable[..., Any], *args: Any, call: str) -> None:
+    """Refuses a function that cannot be called with these arguments.
+
+    Args:
+        call: how the audit calls it, such as "loss_fn(modules, *args)".
+
+    Raises:
+        AuditError: with the function's own signature. One that Python does not know is let pass.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        given = ", ".join(type(arg).__name__ for arg in args)
+        raise AuditError(
+            f"{user_line()}the audit calls `{call}`, here with ({given}), and the function is "
+            f"`{name}{signature}`: {error}. Fix: pass what it takes, or wrap it in a lambda."
+        ) from error

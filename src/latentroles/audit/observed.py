@@ -33,7 +33,7 @@ class Observed:
         table: which loss updates which module.
         parameters: {module: {path of the parameter in the module: identity}}.
         reached: {loss: the identities that its gradient flows into}.
-        frozen: the identities that take no gradient at all.
+        frozen: the identities that take no gradient at all, in modules or in optimisers.
         optimisers: {name: Optimiser}; empty where the audit was not told of any.
         targets: {module that moves by a copy of another: the module that it is a copy of}.
         memory: {identity: where its numbers lie}, for parameters whose identities differ and whose
@@ -47,6 +47,11 @@ class Observed:
     optimisers: Mapping[str, Optimiser] = field(default_factory=dict)
     targets: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[Hashable, Hashable] = field(default_factory=dict)
+
+    def holders(self, module: str) -> list[str]:
+        """The optimisers that hold any of a module."""
+        own = frozenset(self.parameters[module].values())
+        return [name for name, optimiser in self.optimisers.items() if own & optimiser.holds]
 
     def trainable(self, module: str) -> dict[str, Hashable]:
         """The parameters of a module that take gradient."""
@@ -93,10 +98,12 @@ def own_losses(
         elif len(listed) == 1:
             owned[name] = frozenset(losses)
         else:
+            taken = {*listed, *(loss for own in listed.values() for loss in own or ())}
+            free = [loss for loss in losses if loss not in taken]
             raise AuditError(
                 f"{user_line()}optimizers[{name!r}] is named like no loss, and there are "
                 f"{len(listed)} optimisers. Fix: say whose gradient it applies: "
-                f"{{{name!r}: (optimizer, [{', '.join(map(repr, losses))}])}}."
+                f"{{{name!r}: (optimizer, [{', '.join(map(repr, free)) or '...'}])}}."
             )
     orphans = [loss for loss in losses if not any(loss in own for own in owned.values())]
     if listed and orphans:

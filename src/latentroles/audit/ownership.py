@@ -10,12 +10,23 @@ from .wiring import route
 def ownership(seen: Observed) -> Iterator[Finding]:
     """What is wrong between losses and optimisers; nothing where no optimiser is known."""
     if seen.optimisers:
+        yield from unnamed(seen)
         for module, own in seen.parameters.items():
             identities = frozenset(own.values())
             yield from _unowned(seen, module, identities)
             yield from _twice(seen, module, identities)
             yield from _idle(seen, module, identities)
             yield from _stray(seen, module, identities)
+
+
+def unnamed(seen: Observed) -> Iterator[Finding]:
+    """Optimisers that hold what belongs to no module; frozen parameters are no matter."""
+    named = frozenset().union(*(own.values() for own in seen.parameters.values()))
+    for name, optimiser in seen.optimisers.items():
+        count = len(optimiser.holds - named - seen.frozen)
+        if count:
+            said = f"{count} parameter{'s that are' if count > 1 else ' that is'}"
+            yield find("unnamed-parameters", optimiser=name, parameters=said)
 
 
 def quoted(names: Collection[str]) -> str:
@@ -27,7 +38,7 @@ def _unowned(seen: Observed, module: str, own: frozenset[Hashable]) -> Iterator[
     held = frozenset().union(*(o.holds for o in seen.optimisers.values()))
     by = {loss: (reached & own) - held for loss, reached in seen.reached.items()}
     losses = [loss for loss, missed in by.items() if missed]
-    if losses and module not in seen.targets:  # a live target is an error of its own
+    if losses and module not in seen.targets:  # of these `live_targets` speaks
         yield find(
             "unowned-parameters",
             subject=module,

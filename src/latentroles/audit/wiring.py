@@ -1,6 +1,7 @@
 """Findings on who reaches whom: aliases, dead losses, starved modules, live targets."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 
 from ..rules.finding import Finding, find
@@ -35,14 +36,21 @@ def aliased(seen: Observed) -> Iterator[Finding]:
         detail = "" if whole else f" in part: they share {len(shared)} of {len(places[module])}"
         # Tied weights share a part on purpose. A copy shares nothing.
         severity = None if whole or copy else "note"
-        yield find("aliased-module", severity=severity, subject=module, other=other, detail=detail)
+        yield find(
+            "aliased-module",
+            severity=severity,
+            code=True,
+            subject=module,
+            other=other,
+            detail=detail,
+        )
 
 
 def dead(seen: Observed) -> Iterator[Finding]:
     """Losses that update nothing."""
     for loss in seen.table:
         if not seen.table[loss].modules:
-            yield find("dead-route", loss=loss, detail="reaches none of the modules")
+            yield find("dead-route", code=True, loss=loss, detail="reaches none of the modules")
 
 
 def starved(seen: Observed) -> Iterator[Finding]:
@@ -53,21 +61,43 @@ def starved(seen: Observed) -> Iterator[Finding]:
         own = seen.trainable(module)
         if own and module not in seen.targets and module not in seen.table.reached:
             yield find(
-                "starved-module", subject=module, detail=f"{losses} of its {len(own)} parameters"
+                "starved-module",
+                code=True,
+                subject=module,
+                detail=f"{losses} of its {len(own)} parameters",
             )
 
 
 def live_targets(seen: Observed) -> Iterator[Finding]:
-    """Declared targets that a loss updates."""
+    """Declared targets that a loss reaches; who moves them decides how bad that is."""
     for module, source in seen.targets.items():
         for loss in seen.table:
             if module in seen.table[loss].modules:
-                detail = f"its gradient flows into `{module}`, declared as a copy of `{source}`"
-                yield find(
-                    "target-live",
-                    severity="error",
-                    loss=loss,
-                    subject=module,
-                    path=route(seen, loss, module),
-                    detail=detail,
-                )
+                yield _live_target(seen, loss, module, source)
+
+
+def _live_target(seen: Observed, loss: str, module: str, source: str) -> Finding:
+    holders = seen.holders(module)
+    severity, moves = "warning", "no optimizers= say whether anything moves it"
+    if holders:
+        severity, moves = "error", f"optimiser `{holders[0]}` holds it"
+    elif seen.optimisers:
+        severity, moves = "note", "no optimiser holds it: no gradient moves it"
+    said = find(
+        "target-live",
+        severity=severity,
+        code=True,
+        loss=loss,
+        subject=module,
+        path=route(seen, loss, module),
+        detail=f"its gradient flows into `{module}`, a copy of `{source}`, and {moves}",
+    )
+    if severity != "note":
+        return said
+    fix = f"`{module}.requires_grad_(False)` in torch, `stop_gradient` in JAX, saves its gradient"
+    return replace(
+        said,
+        message=f"loss `{loss}` reaches the target `{module}`, a copy of `{source}`, and {moves}; "
+        + fix,
+        fix=fix,
+    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ..errors import SpecError, nearest
 from ..spec.describe import describe
 from ..spec.expr import Expr
 from ..spec.spec import Spec, require_spec
 from .reach import Reach
-from .table import Cell, RouteTable
+from .table import Cell, RouteTable, require_column
 
 
 class DeclaredRow:
@@ -28,7 +27,6 @@ class DeclaredRow:
         self.latents = reach.latents(self._bits.live)
 
     def __getitem__(self, name: str) -> Cell:
-        spec = self._reach.spec
         if name in self.modules or name in self.latents:
             return Cell("live")
         if name in self.masked:
@@ -40,14 +38,13 @@ class DeclaredRow:
             return Cell("target")
         if name in self._reach.modules(bits) | self._reach.latents(bits):
             return Cell("stopped", self._stops(name))
-        if name not in {*spec.modules, *spec.targets, *spec.latents}:
-            known = [*spec.modules, *spec.targets, *spec.latents]
-            raise SpecError(f"no module or latent {name!r} in {spec.name!r}.{nearest(name, known)}")
+        self._require(name)
         return Cell("unconnected")
 
     def path(self, name: str) -> tuple[str, ...]:
         """The shortest live route, in the names of the modules and latents that it passes."""
         if name not in self.modules and name not in self.latents:
+            self._require(name)
             return ()
         above: dict[Expr, Expr | None] = {self._expr: None}
         queue = [self._expr]
@@ -59,6 +56,10 @@ class DeclaredRow:
                     above[edge.operand] = e
                     queue.append(edge.operand)
         return ()
+
+    def _require(self, name: str) -> None:
+        spec = self._reach.spec
+        require_column(name, (*spec.modules, *spec.targets, *spec.latents), spec.name)
 
     def _labels(self, e: Expr) -> tuple[str, ...]:
         """The latents and the module whose route `e` lies on."""

@@ -26,15 +26,30 @@ class Cell:
     Args:
         status: one of `STATUSES`. An audit that reads a program's autograd graph cannot tell
             "stopped" from "unconnected", and says the latter.
-        where: for a stopped route, the stops and gates that end it; for a module that is reached
-            in part, how much of it.
+        where: for a stopped route, the stops and gates that end it.
+        parameters: for a live route into a module, how many of its parameters are reached and how
+            many it has; None where that is not known, as in a spec, or no question.
     """
 
     status: str
     where: tuple[str, ...] = ()
+    parameters: tuple[int, int] | None = None
+
+    @property
+    def part(self) -> str:
+        """Such as "6 of 8 parameters"; "" where all of them are reached, or nobody counted."""
+        if self.parameters is None or self.parameters[0] == self.parameters[1]:
+            return ""
+        return "{} of {} parameters".format(*self.parameters)
+
+    def differs(self, other: Cell) -> bool:
+        """Whether gradient flows into another part; an unknown part is no difference."""
+        counted = self.parameters is not None and other.parameters is not None
+        return self.status != other.status or (counted and self.part != other.part)
 
     def __str__(self) -> str:
-        return f"{self.status} ({'; '.join(self.where)})" if self.where else self.status
+        said = "; ".join(filter(None, (*self.where, self.part)))
+        return f"{self.status} ({said})" if said else self.status
 
 
 UNCONNECTED = Cell("unconnected")
@@ -56,7 +71,7 @@ class Row(Protocol):
     @property
     def latents(self) -> frozenset[str]: ...
     def __getitem__(self, name: str) -> Cell:
-        """The route into a module, target or latent."""
+        """The route into a module, target or latent; a SpecError for any other name."""
         ...
 
     def path(self, name: str) -> tuple[str, ...]:
@@ -64,11 +79,23 @@ class Row(Protocol):
         ...
 
 
+def require_column(name: str, columns: Iterable[str], owner: str) -> None:
+    """Refuses a name that is none of the columns.
+
+    Raises:
+        SpecError: with the nearest column. owner: what has the columns.
+    """
+    known = tuple(columns)
+    if name not in known:
+        raise SpecError(f"no module or latent {name!r} in {owner!r}.{nearest(name, known)}")
+
+
 class KnownRow:
     """A row whose cells are known: of an audit, or read from a file.
 
     Args:
-        cells: name -> Cell; a name that is left out is unconnected.
+        cells: name -> Cell; a column that is left out is unconnected.
+        modules, targets, latents: the columns.
         paths: name -> what its live route passes, from the loss to the name.
     """
 
@@ -78,17 +105,22 @@ class KnownRow:
         cells: Mapping[str, Cell],
         *,
         modules: Iterable[str],
+        targets: Iterable[str] = (),
         latents: Iterable[str] = (),
         paths: Mapping[str, Sequence[str]] | None = None,
     ):
         self.loss, self._cells, self._paths = loss, dict(cells), dict(paths or {})
         live = frozenset(name for name, cell in cells.items() if cell.status == "live")
+        modules, latents = tuple(modules), tuple(latents)
+        self._columns = (*modules, *targets, *latents)
         self.modules, self.latents = live & frozenset(modules), live & frozenset(latents)
 
     def __getitem__(self, name: str) -> Cell:
+        require_column(name, self._columns, self.loss)
         return self._cells.get(name, UNCONNECTED)
 
     def path(self, name: str) -> tuple[str, ...]:
+        require_column(name, self._columns, self.loss)
         return tuple(self._paths.get(name, ()))
 
 
@@ -167,7 +199,7 @@ class RouteTable:
                 continue
             for name in shared:
                 before, after = self[loss][name], other[loss][name]
-                if before.status != after.status:
+                if before.differs(after):
                     lines.append(f"{loss} -> {name}: {before} -> {after}")
         return tuple(lines)
 
@@ -207,9 +239,7 @@ class RouteTable:
         for loss, row in self._rows.items():
             cells = {name: row[name] for name in self.columns}
             routes[loss] = {
-                name: {"status": cell.status, **({"where": list(cell.where)} if cell.where else {})}
-                for name, cell in cells.items()
-                if cell.status != "unconnected"
+                name: _written(cell) for name, cell in cells.items() if cell.status != "unconnected"
             }
         return {
             "format": FORMAT,
@@ -235,11 +265,9 @@ class RouteTable:
             rows = [
                 KnownRow(
                     loss,
-                    {
-                        name: Cell(_status(cell["status"]), tuple(cell.get("where", ())))
-                        for name, cell in cells.items()
-                    },
+                    {name: _read(cell) for name, cell in cells.items()},
                     modules=columns["modules"],
+                    targets=columns["targets"],
                     latents=columns["latents"],
                 )
                 for loss, cells in data["routes"].items()
@@ -268,15 +296,29 @@ class RouteTable:
             data = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise SpecError(
-                f"the route table {str(file)!r} cannot be read: {error.strerror}. Write it with "
-                "`table.save(...)`."
+                f"the route table {str(file)!r} cannot be read: {error.strerror}. Write it once "
+                f"with `table.save({str(path)!r})`, where `table` is right, and keep the file in "
+                "version control."
             ) from error
         except ValueError as error:
             raise SpecError(f"{str(file)!r} is not JSON: {error}.") from error
         return RouteTable.from_json(data)
 
 
-def _status(status: str) -> str:
-    if status not in STATUSES:
-        raise ValueError(f"{status!r} is none of {', '.join(STATUSES)}")
-    return status
+def _written(cell: Cell) -> dict[str, Any]:
+    written: dict[str, Any] = {"status": cell.status}
+    if cell.where:
+        written["where"] = list(cell.where)
+    if cell.parameters is not None:
+        written["parameters"] = "{} of {}".format(*cell.parameters)
+    return written
+
+
+def _read(cell: Mapping[str, Any]) -> Cell:
+    if cell["status"] not in STATUSES:
+        raise ValueError(f"{cell['status']!r} is none of {', '.join(STATUSES)}")
+    parameters = None
+    if "parameters" in cell:
+        part, whole = map(int, cell["parameters"].split(" of "))
+        parameters = part, whole
+    return Cell(cell["status"], tuple(cell.get("where", ())), parameters)

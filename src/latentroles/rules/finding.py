@@ -93,12 +93,14 @@ def find(
     subject: str | None = None,
     path: str = "",
     place: tuple[str, int] | None = None,
+    code: bool = False,
     **fields: str,
 ) -> Finding:
     """A finding in the words of its rule.
 
     Args:
         severity: of rules whose severity a role decides; others have their own.
+        code: whether it is about running code, whose fix may be another one than a spec's.
         fields: what the rule's message, reason and fix name beside `loss`, `subject` and `path`.
     """
     said = RULES[rule]
@@ -111,7 +113,7 @@ def find(
         subject,
         path,
         said.why.format_map(values),
-        said.fix.format_map(values),
+        (said.in_code if code and said.in_code else said.fix).format_map(values),
         said.measure,
         place,
     )
@@ -188,6 +190,16 @@ class Report:
     def clean(self) -> bool:
         """Whether there is no error and no warning."""
         return not self.errors and not self.warnings
+
+    def assert_clean(self) -> None:
+        """For a test suite.
+
+        Raises:
+            AssertionError: there is an error or a warning; its text is the whole report.
+        """
+        __tracebackhide__ = True
+        if not self.clean:
+            raise AssertionError(str(self))
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
