@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from latentroles import plugins
-from latentroles.errors import CheckpointError
+from latentroles.errors import CheckpointError, SpecError
 from latentroles.evaluate import curves
 from latentroles.spec import Discrete, Spec, losses, nn
 from latentroles.train import RunResult, checkpoint, metrics, phases, train
@@ -75,6 +75,7 @@ class QuadraticTrainer:
     seed: int
     rate: float
     after: Callable[["QuadraticTrainer", int, Losses], Losses]
+    evaluated: Callable[["QuadraticTrainer", int, Losses], Losses]
     momentum: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,6 +94,22 @@ class QuadraticTrainer:
                 weights[module] = weights[module] - self.rate * self.momentum[module]
         found["total"] = math.fsum(found.values())
         return self.after(self, step, found)
+
+    def evaluate(self, batch: Batch, step: int, draw: int) -> Losses:
+        """The distances without noise; the draw tells validation batches apart."""
+        weights = self.model.weights
+        goals = {"near": batch["x"].mean((0, 1)) + draw, "far": weights["near"]}
+        found = {
+            loss: float(((weights[module] - goals[module]) ** 2).sum())
+            for loss, module in zip(("pull", "push"), goals, strict=True)
+            if loss in self.model.losses
+        }
+        found["total"] = math.fsum(found.values())
+        return self.evaluated(self, step, found)
+
+    def latents(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """None: the spec declares none."""
+        return {name: np.zeros((2, 1)) for name in names}
 
     def snapshot(self) -> dict[str, np.ndarray]:
         return {f"weights/{n}": w for n, w in self.model.weights.items()} | {
@@ -117,9 +134,13 @@ class QuadraticBackend:
 
     Args:
         after: is called as after(trainer, step, losses) at the end of each step; gives the losses.
+        evaluated: the same, at the end of each evaluation.
+        devices: those that it has.
     """
 
     after: Callable[[QuadraticTrainer, int, Losses], Losses] = _leave
+    evaluated: Callable[[QuadraticTrainer, int, Losses], Losses] = _leave
+    devices: tuple[str | None, ...] = (None, "cpu")
     name: str = "quadratic"
 
     def compile(
@@ -133,7 +154,12 @@ class QuadraticBackend:
         self, model: Model, optimisers: Mapping[str, Any], groups: Any, seed: int
     ) -> QuadraticTrainer:
         rate = optimisers["default"].learning_rate
-        return QuadraticTrainer(model, seed, rate, self.after)
+        return QuadraticTrainer(model, seed, rate, self.after, self.evaluated)
+
+    def device_of(self, name: str | None) -> str | None:
+        if name not in self.devices:
+            raise SpecError(f"no device {name!r}")
+        return name
 
 
 @contextlib.contextmanager

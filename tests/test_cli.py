@@ -433,6 +433,104 @@ def test_a_missing_backend_is_refused_before_anything_is_collected(
     assert not Path("data").exists()
 
 
+def test_a_missing_device_is_refused_before_anything_is_collected(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--device", "cdua"]
+    assert "no device 'cdua'" in fails(capsys, *command)
+    assert not Path("data").exists()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_the_backends_know_their_devices(backend: str) -> None:
+    device_of = REAL_BACKEND(backend).device_of
+    assert str(device_of("cpu")).lower().startswith("cpu") or device_of("cpu").platform == "cpu"
+    device_of(None)
+    with pytest.raises(SpecError, match=rf"latentroles_{backend} has no device 'cdua'"):
+        device_of("cdua")
+
+
+def test_validation_and_patience_are_options_and_kept_for_resuming(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--steps", "6"]
+    held = ["--validation", "0.4", "--validate-every", "2"]
+    judged = ["--patience", "3", "--min-delta", "0.5", "--stop-on", "pull"]
+    assert main([*command, *held, *judged, "--out", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert "validation pull" in err
+    assert "validation" in out
+    run = read_run(Path("run"))
+    assert run.early_stopping == {"patience": 3, "min_delta": 0.5, "loss": "pull"}
+    assert run.validation is not None
+    assert run.validation["data"]["episodes"] == 1  # of three
+    assert run.validation["every"] == {"main": 2}
+    assert main(["train", "--resume", "run", "--steps", "8", "--quiet"]) == 0
+    assert read_run(Path("run")).steps == {"main": 8}
+    capsys.readouterr()
+    command.append("--quiet")
+    resume = ["train", "--resume", "run", "--quiet"]
+    assert "early_stopping" in fails(capsys, *resume, "--patience", "2")
+    assert "give it, too" in fails(capsys, *command, *held, "--stop-on", "pull")
+    said = fails(capsys, *command, *held, "--patience", "1", "--stop-on", "pul")
+    assert "Did you mean 'pull'?" in said
+    data = str(next(Path("data").iterdir()))
+    assert main([*command, "--validation", data, "--out", "second"]) == 0
+    capsys.readouterr()
+    second = read_run(Path("second")).validation
+    assert second is not None
+    assert second["data"]["episodes"] == 3
+    assert "nowhere.h5" in fails(capsys, *command, "--validation", "nowhere.h5", code=2)
+
+
+def test_a_recipe_may_say_how_it_is_validated(spec_file: str) -> None:
+    text = SPEC_FILE.replace(
+        "episodes=3,",
+        "episodes=3, validation=0.4, early_stopping=EarlyStopping(patience=2), "
+        'phases={"main": PhaseSettings(optimisers={"default": lr.sgd(0.01)})},',
+    )
+    head = "from latentroles.train import EarlyStopping, PhaseSettings\n"
+    Path("specs.py").write_text(head + text)
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]
+    assert main([*command, "--out", "run"]) == 0
+    run = read_run(Path("run"))
+    assert run.early_stopping == {"patience": 2, "min_delta": 0.0, "loss": "total"}
+    assert run.phases["main"]["optimisers"]["default"]["learning_rate"] == 0.01
+    done = checkpoint.load(Path("run")).record["step"]
+    assert main([*command, "--out", "run", "--skip-if-trained"]) == 0  # its one phase is done
+    assert main([*command, "--skip-if-trained"]) == 1  # which folder?
+    assert main(["train", "--resume", "run", "--quiet"]) == 0
+    assert checkpoint.load(Path("run")).record["step"] == done
+
+
+def test_a_run_without_its_spec_json_is_told_plainly(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]
+    assert main([*command, "--out", "run"]) == 0
+    Path("run/spec.json").unlink()
+    capsys.readouterr()
+    assert "has lost its spec.json" in fails(capsys, "train", "--resume", "run", "--quiet")
+    assert main(["train", "specs.py:quadratic", "--resume", "run", "--quiet"]) == 0
+    assert Path("run/spec.json").exists()
+
+
+def test_arguments_come_from_a_file_and_p_goes_before_it(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("c.yaml").write_text("weight: 5e-1\nlabel: named\n")
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]
+    assert main([*command, "--config", "c.yaml", "-p", "weight=0.25", "--out", "run"]) == 0
+    run = read_run(Path("run"))
+    assert run.spec == "named"
+    assert run.command["parameters"] == {"weight": 0.25, "label": "named"}
+    capsys.readouterr()
+    assert main(["routes", "specs.py:quadratic", "--config", "c.yaml"]) == 0
+    capsys.readouterr()
+    Path("c.yaml").write_text("wieght: 1\n")
+    assert "Did you mean 'weight'?" in fails(capsys, *command, "--config", "c.yaml")
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -11,8 +11,9 @@ import pytest
 from latentroles import files
 from latentroles.data import Trajectories
 from latentroles.errors import CheckpointError, DataError, SpecError, TrainingError
+from latentroles.rules import diff
 from latentroles.spec import Spec
-from latentroles.train import checkpoint, phases
+from latentroles.train import checkpoint, load, phases
 from latentroles.train.batches import Batches
 from latentroles.train.optimisers import adam
 from quadratic import (
@@ -138,6 +139,37 @@ def test_a_resumed_run_is_the_same_run(
         trained(resume=tmp_path / "run", **change)
 
 
+def test_a_spec_that_differs_is_shown_as_its_difference(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    trained(tmp_path / "run")
+    other = quadratic()
+    del other.losses["push"]
+    with pytest.raises(CheckpointError) as raised:
+        trained(resume=tmp_path / "run", spec=other)
+    said = str(raised.value)
+    assert "From the spec there to the spec here:\n  routes:" in said
+    assert str(diff(quadratic(), other)).replace("\n", "\n  ") in said
+    assert "push" in said
+    (tmp_path / "run" / "spec.json").write_text("{")
+    with pytest.raises(CheckpointError, match="spec_hash") as raised:
+        trained(resume=tmp_path / "run", spec=other)
+    assert "From the spec" not in str(raised.value)
+
+
+def test_a_spec_json_that_is_gone_is_said_and_written_anew(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    trained(tmp_path / "run", steps=4)
+    path = tmp_path / "run" / "spec.json"
+    text = path.read_text()
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"has lost its spec.json.*--resume"):
+        load(tmp_path / "run")
+    trained(resume=tmp_path / "run", steps=6)
+    assert path.read_text() == text
+
+
 def test_a_checkpoint_of_another_run_is_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
     trained(tmp_path / "run")
     trained(tmp_path / "other", spec=quadratic(weight=2.0))
@@ -210,6 +242,35 @@ def test_a_batch_that_does_not_fit_the_spec_is_named(
     with pytest.raises(DataError, match=said):
         trained(tmp_path / "run", data=Given())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "x",
+            np.nan,
+            r"'frames' must be finite; in the batch of step 3, 1 of 30 .* nan at \(1, 2, 0",
+        ),
+        ("x", -np.inf, r"-inf at \(1, 2, 0\)"),
+        ("place", np.nan, r"'place' must be finite.*1 of 20"),
+    ],
+)
+def test_what_is_not_finite_in_a_batch_is_named(
+    backend: QuadraticBackend, tmp_path: Path, name: str, value: float, said: str
+) -> None:
+    class Given:
+        def batch(self, step: int) -> Any:
+            held = {"frames": X.copy(), "a": A, "place": np.zeros((2, 5, 2))}
+            if step == 3:
+                held["frames" if name == "x" else name][1, 2, 0] = value
+            return held
+
+    spec = quadratic()
+    spec.label("place", (2,))
+    with pytest.raises(DataError, match=said):
+        trained(tmp_path / "run", spec=spec, data=Given(), columns={"x": "frames"})
+    assert checkpoint.load(tmp_path / "run").record["step"] == 0
 
 
 def test_what_cannot_be_compiled_leaves_no_folder(

@@ -73,6 +73,30 @@ def test_both_backends_train_the_same(runs):
         np.testing.assert_allclose(array, theirs[name], rtol=0, atol=1e-7, err_msg=name)
 
 
+def test_a_scheduled_learning_rate_is_the_same_on_both_backends(tmp_path):
+    """Ten steps in float64: up to step 3, down to step 9, and constant after it."""
+    rate = lr.warmup(0.05, 3, then=lr.cosine(0.05, 6, final=0.001))
+    s = spec()
+    s.phases.clear()
+    moved = {}
+    for backend in BACKENDS:
+        for name, chosen in (("scheduled", rate), ("constant", 0.05)):
+            out = tmp_path / f"{backend}-{name}"
+            optimiser = lr.adamw(chosen, weight_decay=0.1, clip_norm=1.0)
+            lr.train(
+                s, Draws(), backend=backend, out=out, steps=10, dtype="float64", display=False,
+                optimisers=optimiser,
+            )  # fmt: skip
+            moved[backend, name] = (losses(out), load(out).arrays)
+    (ours, left), (theirs, right) = moved["torch", "scheduled"], moved["jax", "scheduled"]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=1e-9)
+    for name, array in left.items():
+        np.testing.assert_allclose(array, right[name], rtol=0, atol=1e-9, err_msg=name)
+    constant = moved["torch", "constant"][1]
+    assert not np.allclose(constant["weights/encoder/weight"], left["weights/encoder/weight"])
+
+
 def test_what_a_phase_does_not_reach_stays_and_what_it_leaves_goes_on(runs, tmp_path):
     only_first = spec()
     del only_first.phases["second"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from . import layers, model, ops, reference
 from .emit import JaxDialect
-from .precision import x64
+from .precision import device_of, x64
 from .trainer import Trainer
 
 
@@ -26,6 +26,7 @@ class JaxBackend:
     layers = layers
     ops = ops
     x64 = staticmethod(x64)
+    device_of = staticmethod(device_of)
 
     def trainer(self, model: Any, optimisers: Any, groups: Any = None, seed: int = 0) -> Trainer:
         """A trainer of a model; see `latentroles.train.loop.Trainer`."""

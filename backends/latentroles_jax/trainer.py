@@ -1,6 +1,6 @@
 """One optimiser step on JAX: losses, gradients, optimisers, then targets and states."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -55,20 +55,45 @@ class Trainer:
             }
             self.state = model.initial_state()
         self.seed = seed
+        self._seen: Any = ({}, None, None)
         self._step = eqx.filter_jit(self._compiled, donate="all-except-first")
 
     def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
         """Takes one optimiser step; returns the losses by name and their weighted "total"."""
         with self._context():
-            inputs = (self.model.place(batch), self.model.noise(step, batch, seed=self.seed))
+            noise = self.model.noise(step, batch, seed=self.seed)
             rates = {n: jnp.asarray(learning_rate(o, step)) for n, o in self._optimisers.items()}
             arrays, rest = eqx.partition(self.model, eqx.is_array)
-            values, arrays, self._states, self.state = self._step(
-                (inputs, rates, jnp.asarray(step), rest), arrays, self._states, self.state
+            fixed = ((self.model.place(batch), noise), rates, jnp.asarray(step), rest)
+            values, latents, arrays, self._states, self.state = self._step(
+                fixed, arrays, self._states, self.state
             )
             self.model = eqx.combine(arrays, rest)
-            names = [*self.model.plan.losses, "total"]
-            return dict(zip(names, np.asarray(values, np.float64).tolist(), strict=True))
+            return self._seeing(batch, noise, latents, values)
+
+    def evaluate(self, batch: Mapping[str, np.ndarray], step: int, draw: int) -> dict[str, float]:
+        """Returns the losses of a batch, and moves nothing."""
+        with self._context():
+            noise = self.model.noise(-1 - draw, batch, seed=0)
+            inputs = (self.model.place(batch), noise, self.state, jnp.asarray(step))
+            values, latents = _evaluated(self.model, *inputs)
+            return self._seeing(batch, noise, latents, values)
+
+    def latents(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns latents of the last step or evaluation; what it did not need is computed now."""
+        found, batch, noise = self._seen
+        return {
+            name: to_numpy(
+                found[name] if name in found else self.model.encode(batch, name, noise, self.state)
+            )
+            for name in names
+        }
+
+    def _seeing(self, batch: Any, noise: Any, latents: Any, values: Array) -> dict[str, float]:
+        """The losses and their "total" as floats; the rest is kept for `latents`."""
+        self._seen = (latents, batch, noise)
+        names = [*self.model.plan.losses, "total"]
+        return dict(zip(names, np.asarray(values, np.float64).tolist(), strict=True))
 
     def _compiled(self, fixed: Any, arrays: Any, states: Any, state: Any) -> Any:
         (batch, noise), rates, step, rest = fixed
@@ -89,9 +114,8 @@ class Trainer:
             )
             model = put(model, moved)
         model = models.update_targets(model, step)
-        # By name: JAX sorts the keys of a dict that passes through a transformation.
-        values = jnp.stack([*(out.losses[n] for n in model.plan.losses), out.total])
-        return values, eqx.filter(model, eqx.is_array), after, {**state, **out.state}
+        moved_on = (eqx.filter(model, eqx.is_array), after, {**state, **out.state})
+        return _values(model, out), out.latents, *moved_on
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Returns everything that `restore` needs."""
@@ -117,6 +141,17 @@ class Trainer:
                 for name, optimiser in self._optimisers.items()
             }
             self.state = {n: jnp.asarray(a, self.model.dtype) for n, a in held["state"].items()}
+
+
+@eqx.filter_jit
+def _evaluated(model: Model, batch: Any, noise: Any, state: Any, step: Array) -> Any:
+    out = model(batch, noise, state, step)
+    return _values(model, out), out.latents
+
+
+def _values(model: Model, out: models.Outputs) -> Array:
+    """The losses and their total; by name, since JAX sorts the keys of a transformed dict."""
+    return jnp.stack([*(out.losses[name] for name in model.plan.losses), out.total])
 
 
 def take(model: Model, paths: list[str]) -> Params:

@@ -1,6 +1,6 @@
 """One optimiser step on torch: losses, gradients, optimisers, then targets and states."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,36 @@ class Trainer:
             for name, modules in assign(model.spec.modules, reached, optimisers, groups).items()
         }
         self.state = model.initial_state()
+        self._seen: Any = ({}, None, None)
 
     def step(self, batch: Mapping[str, np.ndarray], step: int) -> dict[str, float]:
         """Takes one optimiser step; returns the losses by name and their weighted "total"."""
-        model = self.model
-        out = model(model.inputs(batch), model.noise(step, batch, seed=self.seed), self.state, step)
+        out = self._forward(batch, step, noise=step, seed=self.seed)
         self._move(out.total, step)
-        models.update_targets(model, step)
+        models.update_targets(self.model, step)
         self.state = {**self.state, **{n: v.detach() for n, v in out.state.items()}}
-        names = [*out.losses, "total"]
-        values = torch.stack([*(v.detach() for v in out.losses.values()), out.total.detach()])
-        return dict(zip(names, values.double().tolist(), strict=True))
+        return _values(out)
+
+    @torch.no_grad()
+    def evaluate(self, batch: Mapping[str, np.ndarray], step: int, draw: int) -> dict[str, float]:
+        """Returns the losses of a batch, and moves nothing."""
+        return _values(self._forward(batch, step, noise=-1 - draw, seed=0))
+
+    def latents(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns latents of the last step or evaluation; what it did not need is computed now."""
+        found, batch, noise = self._seen
+        return {
+            name: to_numpy(
+                found[name] if name in found else self.model.encode(batch, name, noise, self.state)
+            )
+            for name in names
+        }
+
+    def _forward(self, batch: Mapping[str, np.ndarray], step: int, *, noise: int, seed: int) -> Any:
+        drawn = self.model.noise(noise, batch, seed=seed)
+        out = self.model(self.model.inputs(batch), drawn, self.state, step)
+        self._seen = ({name: v.detach() for name, v in out.latents.items()}, batch, drawn)
+        return out
 
     def _move(self, total: torch.Tensor, step: int) -> None:
         params = {key: p for g in self._groups.values() for key, p in g.params.items()}
@@ -86,6 +105,12 @@ class Trainer:
             n: torch.from_numpy(np.array(a)).to(self.model.device, self.model.dtype)
             for n, a in held["state"].items()
         }
+
+
+def _values(out: models.Outputs) -> dict[str, float]:
+    """The losses and their "total" as floats, brought from the device at once."""
+    values = torch.stack([*(v.detach() for v in out.losses.values()), out.total.detach()])
+    return dict(zip([*out.losses, "total"], values.double().tolist(), strict=True))
 
 
 def to_numpy(value: torch.Tensor) -> np.ndarray:

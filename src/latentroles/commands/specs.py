@@ -1,10 +1,11 @@
-"""The SPEC argument: a registered name, `path.py:function` or a spec.json, and `-p key=value`."""
+"""The SPEC argument: a registered name, `path.py:function` or a spec.json; -p and --config."""
 
 import argparse
 import ast
 import importlib.util
 import inspect
 import json
+import math
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from latentroles.commands.parameter_files import ParameterFile, read_parameter_file
 from latentroles.errors import LatentrolesError, PluginError, SpecError, nearest
 from latentroles.spec import Spec
 
@@ -22,7 +24,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 
 
 def add_spec(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
-    """Declares SPEC and -p."""
+    """Declares SPEC, -p and --config."""
     parser.add_argument(
         "spec",
         metavar="SPEC",
@@ -33,7 +35,7 @@ def add_spec(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
 
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
-    """Declares -p."""
+    """Declares -p and --config, which fill one list."""
     parser.add_argument(
         "-p",
         "--parameter",
@@ -41,6 +43,14 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="an argument of the spec's function, such as -p dim=128; may be repeated",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        dest="parameter",
+        type=ParameterFile,
+        action="append",
+        help="arguments of the spec's function from YAML, JSON or TOML; -p goes before them",
     )
 
 
@@ -112,11 +122,15 @@ def build(function: SpecFunction, parameters: Mapping[str, Any]) -> Spec:
 
 
 def read_parameters(function: SpecFunction, assignments: Sequence[str]) -> dict[str, Any]:
-    """Returns the arguments that `-p key=value` set, read as the type of their defaults.
+    """Returns the arguments that -p and --config set, as the type of their defaults.
+
+    Args:
+        assignments: "key=value" for each -p, which goes before the `ParameterFile`s among them.
 
     Raises:
         SpecError: no "=", an argument that the function does not have or has twice, a value of
-            another type than the default, or a required argument that is not set.
+            another type than the default, or a required argument that is not set; a file that
+            cannot be read.
     """
     signature = inspect.signature(function).parameters
     named = {
@@ -125,18 +139,32 @@ def read_parameters(function: SpecFunction, assignments: Sequence[str]) -> dict[
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+
+    def default_of(key: str, source: str) -> Any:
+        if key not in named and not takes_any:
+            where = "" if source == "-p" else f"{source}: "
+            raise SpecError(
+                f"{where}{_name(function)} has no argument {key!r}.{nearest(key, named)}"
+            )
+        return named[key].default if key in named else inspect.Parameter.empty
+
+    from_files: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for assignment in assignments:
+        if isinstance(assignment, ParameterFile):
+            for key, value in read_parameter_file(assignment).items():
+                default = default_of(key, assignment)
+                _refuse_twice("--config", key, from_files)
+                from_files[key] = _fitting(f"{assignment}: {key}", value, default)
+            continue
         key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals or not key:
             raise SpecError(f"-p takes KEY=VALUE, such as -p dim=128; got {assignment!r}.")
-        if key not in named and not takes_any:
-            raise SpecError(f"{_name(function)} has no argument {key!r}.{nearest(key, named)}")
-        if key in values:
-            raise SpecError(f"-p sets {key!r} twice; leave one of them away.")
-        default = named[key].default if key in named else inspect.Parameter.empty
+        default = default_of(key, "-p")
+        _refuse_twice("-p", key, values)
         values[key] = _read(key, text.strip(), default)
+    values = {**from_files, **values}
     missing = [k for k, p in named.items() if p.default is p.empty and k not in values]
     if missing:
         wanted = " ".join(f"-p {key}=..." for key in missing)
@@ -144,10 +172,17 @@ def read_parameters(function: SpecFunction, assignments: Sequence[str]) -> dict[
     return values
 
 
+def _refuse_twice(source: str, key: str, known: Mapping[str, Any]) -> None:
+    if key in known:
+        raise SpecError(f"{source} sets {key!r} twice; leave one of them away.")
+
+
 def _read(key: str, text: str, default: Any) -> Any:
     """The value of `text`: a Python literal where it is one, else the text itself."""
     if isinstance(default, str):
         return text
+    if isinstance(default, bool):
+        return _fitting(f"-p {key}", _BOOLEANS.get(text.lower(), text), default)
     try:
         value: Any = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -158,25 +193,43 @@ def _read(key: str, text: str, default: Any) -> Any:
         json.dumps(value, allow_nan=False)  # it is kept in run.json
     except (TypeError, ValueError):
         value = text
+    return _fitting(f"-p {key}", value, default, text)
+
+
+def _fitting(owner: str, value: Any, default: Any, text: Any = None) -> Any:
+    """The value, of the type of its default; `owner` and `text` are what the error names."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     match default:
         case bool():  # before int: a bool is one
-            value = _BOOLEANS.get(text.lower(), value)
             fits = isinstance(value, bool)
         case int():
             fits = whole
         case float():
-            fits = whole or isinstance(value, float)
-            value = float(value) if fits else value
+            value = _number(value)
+            fits = isinstance(value, float)
         case tuple():
             fits = isinstance(value, tuple)
+        case str():
+            fits = isinstance(value, str)
         case _:
             fits = True
     if not fits:
+        received = value if text is None else text
         raise SpecError(
-            f"-p {key} takes a {type(default).__name__} such as {default!r}, got {text!r}."
+            f"{owner} takes a {type(default).__name__} such as {default!r}, got {received!r}."
         )
     return value
+
+
+def _number(value: Any) -> Any:
+    """A float of a number, and of a text such as 1e-3, which YAML does not take for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return value
+    return number if math.isfinite(number) else value
 
 
 def _import(file: Path) -> ModuleType:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from latentroles.spec import Spec
 from latentroles.train.display import Display, make_display, print_summary
 from latentroles.train.recipe import Recipe
 from latentroles.train.run import Run, occupied, read_run, read_spec
+from latentroles.train.settings import EarlyStopping, PhaseSettings
 from latentroles.train.stages import Stages
 
 BATCH, FRAMES = 16, 12  # for a spec without a recipe
@@ -38,6 +39,22 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     option("--device", metavar="D", help="such as cpu or cuda; default the backend's choice")
     option("--dtype", choices=["float32", "float64", "bfloat16"], help="default float32")
     option("--seed", type=_seed, metavar="N", help="of weights, noise and windows; default 0")
+    option(
+        "--validation",
+        metavar="PART",
+        help="what to hold out: a fraction of the episodes such as 0.1, or a trajectory file",
+    )
+    option("--validate-every", type=_count, metavar="N", help="steps between validations")
+    option(
+        "--patience", type=_count, metavar="N", help="end a phase N validations after its best one"
+    )
+    option("--min-delta", type=float, metavar="D", help="what counts as better; default 0")
+    option("--stop-on", metavar="LOSS", help="the loss that validation judges; default the total")
+    option(
+        "--skip-if-trained",
+        action="store_true",
+        help="take the phases that the run in --out has trained as they are",
+    )
     option("--resume", metavar="DIR", help="go on with a run; SPEC may then be left away")
     option("--quiet", action="store_true", help="print the run folder, and nothing else")
     return parser
@@ -67,6 +84,10 @@ class Plan:
     frames: int
     batch: int
     columns: Mapping[str, str] | None
+    validation: float | str | None
+    validate_every: int | None
+    early_stopping: EarlyStopping | None
+    phases: Mapping[str, PhaseSettings]
     command: Mapping[str, Any]
 
 
@@ -78,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     screen = make_display(not arguments.quiet)
     stages = Stages()
     plan = _plan_resumed(arguments) if arguments.resume else _plan_new(arguments)
-    plugins.backend(plan.backend)  # what is missing shows before data is collected
+    # What is missing shows before data is collected.
+    plugins.backend(plan.backend).device_of(plan.device)
     with stages("data"):
         trajectories = _trajectories(plan, screen)
     result = train(
@@ -95,6 +117,11 @@ def run(arguments: argparse.Namespace) -> int:
         frames=plan.frames,
         batch=plan.batch,
         columns=plan.columns,
+        validation=plan.validation,
+        validate_every=plan.validate_every,
+        early_stopping=plan.early_stopping,
+        phases=plan.phases,
+        skip_if_trained=arguments.skip_if_trained,
         resume=arguments.resume,
         display=screen,
         stages=stages,
@@ -113,7 +140,7 @@ def _plan_new(arguments: argparse.Namespace) -> Plan:
         raise SpecError(
             "train needs a SPEC, or --resume DIR. `latentroles plugins` lists the specs."
         )
-    if arguments.out is not None:
+    if arguments.out is not None and not arguments.skip_if_trained:
         why = occupied(Path(arguments.out))
         if why is not None:  # before data is collected; `train` would say the same after it
             raise SpecError(why)
@@ -136,6 +163,7 @@ def _plan_new(arguments: argparse.Namespace) -> Plan:
     frames = arguments.frames or (recipe.frames if recipe else FRAMES)
     batch = arguments.batch or (recipe.batch if recipe else BATCH)
     columns = dict(recipe.columns) or None if recipe else None
+    validation = _fraction(arguments.validation or (recipe.validation if recipe else None))
     return Plan(
         spec=spec,
         backend=arguments.backend or "torch",
@@ -151,6 +179,10 @@ def _plan_new(arguments: argparse.Namespace) -> Plan:
         frames=frames,
         batch=batch,
         columns=columns,
+        validation=validation,
+        validate_every=arguments.validate_every,
+        early_stopping=_early_stopping(arguments, recipe.early_stopping if recipe else None),
+        phases=recipe.phases if recipe else {},
         command={
             "spec": arguments.spec,
             "parameters": parameters,
@@ -160,6 +192,7 @@ def _plan_new(arguments: argparse.Namespace) -> Plan:
             "frames": frames,
             "batch": batch,
             "columns": columns,
+            "validation": validation,
         },
     )
 
@@ -196,6 +229,12 @@ def _plan_resumed(arguments: argparse.Namespace) -> Plan:
         frames=arguments.frames or command.get("frames", FRAMES),
         batch=arguments.batch or command.get("batch", BATCH),
         columns=command.get("columns"),
+        validation=_fraction(arguments.validation or command.get("validation")),
+        validate_every=arguments.validate_every,
+        early_stopping=_early_stopping(
+            arguments, EarlyStopping(**before.early_stopping) if before.early_stopping else None
+        ),
+        phases={name: PhaseSettings.from_json(data) for name, data in before.phases.items()},
         command=command,
     )
 
@@ -212,6 +251,35 @@ def _resumed_spec(arguments: argparse.Namespace, folder: Path, before: Run) -> S
         kept = before.command.get("parameters", {})
         parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
     return build(function, parameters)
+
+
+def _early_stopping(
+    arguments: argparse.Namespace, otherwise: EarlyStopping | None
+) -> EarlyStopping | None:
+    """What the options say, and the rest as it would be without them."""
+    options = {
+        "patience": arguments.patience,
+        "min_delta": arguments.min_delta,
+        "loss": arguments.stop_on,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return otherwise
+    if otherwise is not None:
+        return replace(otherwise, **given)
+    if "patience" not in given:
+        raise SpecError("--min-delta and --stop-on say how --patience N judges: give it, too.")
+    return EarlyStopping(**given)
+
+
+def _fraction(validation: Any) -> Any:
+    """A fraction where the text is a number, else the file that it names."""
+    if validation is None:
+        return None
+    try:
+        return float(validation)
+    except ValueError:
+        return str(Path(validation).absolute())
 
 
 def _trajectories(plan: Plan, screen: Display) -> Any:

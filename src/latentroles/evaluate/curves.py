@@ -24,8 +24,8 @@ def draw(
 
     The pale line is the loss itself; over more than 400 logged steps it is a band from the least
     to the greatest value of a bin. The dark line is the mean over 1/25 of the run. An axis is
-    logarithmic where the loss is positive and its mean changes by a factor of 5 or more. Dotted
-    lines are the starts of phases.
+    logarithmic where the loss is positive and its mean changes by a factor of 5 or more. The dashed
+    line is the loss on the data held out. Dotted lines are the starts of phases.
 
     Args:
         rows: lines of `metrics.jsonl`, as `train.metrics.read` gives them.
@@ -47,7 +47,7 @@ def draw(
         ) from error
     if not rows:
         raise TrainingError("There is no logged step to draw.")
-    series = _series(rows)
+    series, held_out = _series(rows), validation(rows)
     starts = _phase_starts(rows)
     columns = min(_COLUMNS, len(series))
     lines = math.ceil(len(series) / columns)
@@ -57,6 +57,8 @@ def draw(
     span = (rows[0]["step"], max(rows[-1]["step"], rows[0]["step"] + 1))
     for panel, (name, (steps, values)) in zip(axes.flat, series.items(), strict=False):
         _panel(panel, name, steps, values, span)
+        if name in held_out:
+            panel.plot(*held_out[name], color=_INK, linewidth=1.0, linestyle="--")
         panel.set_title(f"{last[name]:.4g}", fontsize=7.5, color=_BLUE, loc="right", pad=3)
         for _, start in starts[1:]:
             panel.axvline(start, color=_GREY, linewidth=0.6, linestyle=":")
@@ -66,6 +68,8 @@ def draw(
         lowest.tick_params(labelbottom=True)
         lowest.set_xlabel("optimiser step", fontsize=7.5, color=_INK)
     heading = f"{title}: losses by step, and at the end"
+    if held_out:
+        heading += "; dashed: on data held out"
     if len(starts) > 1:
         heading += f" (phases: {', '.join(f'{name} from {start}' for name, start in starts)})"
     figure.suptitle(heading, fontsize=9, color=_INK, x=0.01, ha="left")
@@ -75,6 +79,16 @@ def draw(
         replace_files({path: image.getvalue()})
     except OSError as error:
         raise TrainingError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def validation(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The validations of each loss, and of the total: name -> (steps, values)."""
+    measured = [
+        {"step": row["step"], "phase": row["phase"], **row["validation"]}
+        for row in rows
+        if "validation" in row
+    ]
+    return _series(measured) if measured else {}
 
 
 def _series(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -78,6 +78,7 @@ class Batches:
                 )
             arrays[name] = np.asarray(batch[column])
             self._refuse_unfit(name, expr, arrays[name], extents)
+            _refuse_non_finite(column, arrays[name], step)
         return arrays
 
     def identity(self) -> dict[str, Any]:
@@ -134,6 +135,18 @@ class Batches:
                     f"{name!r} is declared Discrete({space.n}), 0 to {space.n - 1}; the batch has "
                     f"{low} to {high}. Declare as many as the data has."
                 )
+
+
+def _refuse_non_finite(column: str, array: np.ndarray, step: int) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    bad = np.argwhere(~np.isfinite(array))
+    first = tuple(bad[0].tolist())
+    raise DataError(
+        f"The column {column!r} must be finite; in the batch of step {step}, {len(bad)} of "
+        f"{array.size} entries are not, the first being {array[first]} at {first}. Mend or leave "
+        "out these frames: there are no masks."
+    )
 
 
 def columns_of(spec: Spec) -> dict[str, Expr]:

@@ -5,12 +5,15 @@ step, phase, seed, ...) with a SHA-256 over record and arrays. One file is one `
 arrays and record can never come from different steps, which no order of writing two files can
 promise. `checkpoint.json` repeats the record for people and scripts; nothing reads it back.
 
+`checkpoint` is where a run stands. Beside it, `best` is where validation was best, and a run of
+several phases keeps `checkpoint_PHASE` of each that is done, and `best_PHASE`.
+
 safetensors checks the extents of its arrays but not their bytes: the digest finds the rest.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,24 @@ import numpy as np
 from latentroles.errors import CheckpointError, TrainingError
 from latentroles.files import replace_files
 
-TENSORS = "checkpoint.safetensors"
-RECORD = "checkpoint.json"
+LAST, BEST = "checkpoint", "best"
+TENSORS = f"{LAST}.safetensors"
+RECORD = f"{LAST}.json"
+_ABSENT = {
+    LAST: "there is nothing to resume from. Give the folder of a run that has been started.",
+    BEST: "a run has a best checkpoint once it was validated. Train with validation=0.1 "
+    "(--validation 0.1).",
+}
 _FORMAT = "latentroles.checkpoint/1"
 _DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 )
+
+
+def name_of(which: str, phase: str, phases: Collection[str]) -> str:
+    """Returns the name of a phase's best or last checkpoint; the only phase's is not in it."""
+    return which if len(phases) == 1 else f"{which}_{phase}"
 
 
 @dataclass(frozen=True)
@@ -37,13 +51,20 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
 
 
-def save(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
-    """Writes the checkpoint of `folder`, in place of the one that it holds.
+def save(
+    folder: Path,
+    arrays: Mapping[str, np.ndarray],
+    record: Mapping[str, Any],
+    *,
+    name: str = LAST,
+) -> None:
+    """Writes a checkpoint of `folder`, in place of the one that it holds under this name.
 
     Args:
         folder: an existing folder. While writing it holds both checkpoints.
         arrays: any shapes, 0-d and empty ones included; floats, integers and booleans.
         record: what `json.dumps` takes.
+        name: of the two files, without what follows the dot.
 
     Raises:
         CheckpointError: a name or dtype that cannot be stored.
@@ -55,35 +76,35 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, An
     text = json.dumps(dict(record), sort_keys=True)
     header = {"format": _FORMAT, "record": text, "sha256": _digest(text, stored)}
     tensors = to_bytes(stored, metadata=header)
+    path = folder / f"{name}.safetensors"
     for_people = {**record, "sha256": header["sha256"], "arrays": len(stored)}
     try:
         replace_files(
             {
-                folder / TENSORS: tensors,
-                folder / RECORD: (json.dumps(for_people, indent=2) + "\n").encode(),
+                path: tensors,
+                path.with_suffix(".json"): (json.dumps(for_people, indent=2) + "\n").encode(),
             }
         )
     except OSError as error:
         raise TrainingError(
-            f"The checkpoint {folder / TENSORS} ({len(tensors) / 1e6:.1f} MB) could not be "
+            f"The checkpoint {path} ({len(tensors) / 1e6:.1f} MB) could not be "
             f"written: {error.strerror or error}. The checkpoint that was there is as it was; "
             "make room (writing needs space for both) or permissions, then resume."
         ) from error
 
 
-def load(folder: Path) -> Checkpoint:
-    """Reads the checkpoint of `folder`.
+def load(folder: Path, name: str = LAST) -> Checkpoint:
+    """Reads a checkpoint of `folder`.
 
     Raises:
         CheckpointError: there is none, or it is truncated or altered. The file is left as it is.
     """
-    path = folder / TENSORS
+    path = folder / f"{name}.safetensors"
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder} holds no {TENSORS}: there is nothing to resume from. Give the folder of a "
-            "run that has been started."
+            f"{folder} holds no {path.name}: {_ABSENT[BEST if name.startswith(BEST) else LAST]}"
         ) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error

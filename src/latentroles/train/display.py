@@ -81,7 +81,10 @@ class _Lines:
             f"{self._phase} {done}/{self._stop}  {rate:.3g} steps/s  {now - self._began:.1f} s"
         )
         # No-break spaces keep a name and its number on one line.
-        pairs = "  ".join(f"{name}\u00a0{number(value)}" for name, value in _ordered(losses))
+        pairs = "  ".join(
+            f"{name}\u00a0{number(value)}".replace(" ", "\u00a0")
+            for name, value in _ordered(losses)
+        )
         for line in textwrap.wrap(pairs, 76, break_long_words=False, break_on_hyphens=False):
             self.note(f"    {line}".replace("\u00a0", " "))
 
@@ -213,12 +216,12 @@ def print_summary(result: RunResult, routes: object) -> None:
         if few == 1
         else f"Losses, the mean of the first and of the last {few} logged steps"
     )
-    losses = Table("loss", box=SIMPLE_HEAD)
-    for heading in ("first", "last", "of first"):
+    losses, held_out = Table("loss", box=SIMPLE_HEAD), result.validation
+    for heading in ("first", "last", "of first", *(["validation"] if held_out else [])):
         losses.add_column(heading, justify="right")
     for name, last in result.last.items():
-        first = result.first[name]
-        losses.add_row(name, number(first), number(last), _of_first(last, first))
+        cells = [number(result.first[name]), number(last), _of_first(last, result.first[name])]
+        losses.add_row(name, *cells, number(held_out[name]) if name in held_out else None)
     console.print(losses)
     console.print("Routes")
     print(f"\n{routes}\n", flush=True)

@@ -8,10 +8,10 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from latentroles.errors import TrainingError
 
 Batch = dict[str, np.ndarray]
 Losses = dict[str, float]
+# What is to be done after a step: "save" goes on after a checkpoint, "end" ends the phase.
+Verdict = Literal["go on", "save", "end"]
 
 
 class Trainer(Protocol):
@@ -31,6 +33,19 @@ class Trainer(Protocol):
 
     def step(self, batch: Batch, step: int) -> Losses:
         """Takes one optimiser step; returns the losses by name and their weighted "total"."""
+        ...
+
+    def evaluate(self, batch: Batch, step: int, draw: int) -> Losses:
+        """Returns the losses of a batch as `step` does, and moves nothing: no target, no state.
+
+        Args:
+            step: of the phase, for weights that are scheduled.
+            draw: number of the noise; equal numbers get equal noise, which no step has.
+        """
+        ...
+
+    def latents(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns latents of the last step or evaluation, (batch, ..., *event), by name."""
         ...
 
     def snapshot(self) -> dict[str, np.ndarray]:
@@ -101,7 +116,7 @@ def fit(
     data: Data,
     span: Span,
     *,
-    seen: Callable[[int, Losses], None],
+    seen: Callable[[int, Batch, Losses], Verdict],
     save: Callable[[int], None],
     save_every: int,
     stop: StopRequest,
@@ -112,7 +127,7 @@ def fit(
         trainer: is given the step within the phase, so that schedules start with the phase.
         data: is given the step of the run.
         span: which steps.
-        seen: called with (steps done in the phase, losses) after each step.
+        seen: called with (steps done in the phase, batch, losses) after each step.
         save: called with the steps done every `save_every` steps and at the end.
         save_every: steps between two saves.
         stop: asked after each step.
@@ -120,27 +135,30 @@ def fit(
     Raises:
         TrainingError: a loss is not finite. Nothing is saved.
     """
-    done = span.start
-    while done < span.stop and not stop.requested:
-        losses = trainer.step(data.batch(span.offset + done), done)
-        _refuse_non_finite(losses, span.phase, span.offset + done)
+    done, verdict = span.start, "go on"
+    while done < span.stop and verdict != "end" and not stop.requested:
+        batch = data.batch(span.offset + done)
+        losses = trainer.step(batch, done)
+        refuse_non_finite(losses, f"phase {span.phase}", span.offset + done)
         done += 1
-        seen(done, losses)
-        if done % save_every == 0 and done < span.stop and not stop.requested:
+        verdict = seen(done, batch, losses)
+        last = done == span.stop or verdict == "end" or stop.requested
+        if not last and (done % save_every == 0 or verdict == "save"):
             save(done)
     if done > span.start:
         save(done)
     return done
 
 
-def _refuse_non_finite(losses: Mapping[str, float], phase: str, step: int) -> None:
+def refuse_non_finite(losses: Mapping[str, float], where: str, step: int) -> None:
+    """Raises TrainingError if a loss of `where`, such as "phase main", is not finite."""
     bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
     if not bad:
         return
     named = {name: value for name, value in bad.items() if name != "total"} or bad
     listed = ", ".join(f"{name} = {value}" for name, value in named.items())
     raise TrainingError(
-        f"A loss must be finite: {listed} at step {step} of phase {phase}. The weights of this "
+        f"A loss must be finite: {listed} at step {step} of {where}. The weights of this "
         "step are not saved; the checkpoint of an earlier step is as it was. Lower the learning "
         "rate, clip the gradient (clip_norm), or look at the loss's inputs at this step."
     )

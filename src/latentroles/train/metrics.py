@@ -1,7 +1,12 @@
 """`metrics.jsonl`: one JSON object per logged step, appended while a run goes on.
 
 A line is {"step", "phase", "seconds", "total", "losses": {name: value}}; `step` counts from 0 over
-all phases, `seconds` is training time, earlier parts of a resumed run included.
+all phases, `seconds` is training time, earlier parts of a resumed run included. A step after which
+something was measured is always logged, and its line has also what there is of
+
+    "validation"   {"total", "losses": {name: value}}: the means over the batches held out
+    "latents"      {name: {"rank", "std"}}: see `train.collapse`
+    "warnings"     [text]: what collapsed
 """
 
 import json
@@ -16,6 +21,12 @@ from latentroles.errors import DataError, TrainingError
 from latentroles.files import replace_files
 
 METRICS = "metrics.jsonl"
+
+
+def by_name(losses: Mapping[str, float]) -> dict[str, Any]:
+    """{"total", "losses"} of losses that hold their "total" beside them."""
+    named = {name: float(value) for name, value in losses.items() if name != "total"}
+    return {"total": float(losses["total"]), "losses": named}
 
 
 class MetricsLog:
@@ -36,17 +47,18 @@ class MetricsLog:
             raise self._failed(error) from error
         return self
 
-    def append(self, step: int, phase: str, seconds: float, losses: Mapping[str, float]) -> None:
+    def append(
+        self,
+        step: int,
+        phase: str,
+        seconds: float,
+        losses: Mapping[str, float],
+        measured: Mapping[str, Any] | None = None,
+    ) -> None:
         """Writes one line. `losses` holds "total" beside the losses by name."""
         assert self._file is not None, "open the log with `with`"
-        named = {name: float(value) for name, value in losses.items() if name != "total"}
-        line = {
-            "step": step,
-            "phase": phase,
-            "seconds": round(seconds, 4),
-            "total": float(losses["total"]),
-            "losses": named,
-        }
+        start = {"step": step, "phase": phase, "seconds": round(seconds, 4)}
+        line = {**start, **by_name(losses), **(measured or {})}
         try:
             self._file.write(json.dumps(line) + "\n")
         except OSError as error:
@@ -100,6 +112,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
             values = [row["step"], row["seconds"], row["total"], *row["losses"].values()]
+            held = row.get("validation")
+            values += [held["total"], *held["losses"].values()] if held else []
             if not (
                 isinstance(row["phase"], str) and all(isinstance(v, int | float) for v in values)
             ):
@@ -140,6 +154,18 @@ def ends(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str,
     first = {name: _mean(series[:few]) for name, series in values.items()}
     last = {name: _mean(series[-few:]) for name, series in values.items()}
     return first, last, few
+
+
+def last_validation(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns each loss of the last validation that had it, and as `ends` does the "total"."""
+    found: dict[str, float] = {}
+    for row in rows:
+        if "validation" in row:
+            found |= row["validation"]["losses"]
+            found["total"] = row["validation"]["total"]
+    if len({row["phase"] for row in rows}) > 1:
+        found.pop("total", None)
+    return found
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -13,30 +13,38 @@ from latentroles import plugins
 from latentroles.compile import compile as compile_spec
 from latentroles.errors import CheckpointError
 from latentroles.train import checkpoint
+from latentroles.train.collapse import CollapseWatch
 from latentroles.train.display import Display
 from latentroles.train.loop import (
+    Batch,
     Data,
     Losses,
     Span,
     StopRequest,
     Trainer,
+    Verdict,
     fit,
     refuse_non_finite_arrays,
 )
 from latentroles.train.metrics import METRICS, MetricsLog
+from latentroles.train.progress import Progress
 from latentroles.train.run import Run, write_text
+from latentroles.train.settings import PhasePlan
 from latentroles.train.stages import Stages
+from latentroles.train.validation import Validation
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run goes on: the phase, the steps done in it and before it, and the arrays then.
+    """Where a run goes on: the phase, the steps done in it and in all, and the arrays then.
 
     Attributes:
         phase: index of the phase; `phase_step` of its steps are done.
         step: steps done over all phases.
         seconds: training time so far.
         arrays: the trainer's snapshot, or None at the very start.
+        progress: what the phase's `Progress` remembers, or None.
+        record: of the checkpoint.
     """
 
     phase: int = 0
@@ -44,6 +52,8 @@ class Position:
     step: int = 0
     seconds: float = 0.0
     arrays: dict[str, np.ndarray] | None = None
+    progress: Mapping[str, Any] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,20 +64,21 @@ class Outcome:
     step: int
     steps_per_second: float
     interrupted: bool
+    notes: tuple[str, ...] = ()
 
 
-def find_position(folder: Path, before: Run) -> Position:
-    """Reads where the run of `folder` stopped.
+def find_position(folder: Path, before: Run, name: str = checkpoint.LAST) -> Position:
+    """Reads where a checkpoint of the run of `folder` stands.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged, or not of this run.
     """
-    held = checkpoint.load(folder)
+    held = checkpoint.load(folder, name)
     record = held.record
     for key in ("spec_hash", "backend", "dtype", "seed"):
         if record[key] != getattr(before, key):
             raise CheckpointError(
-                f"{folder / checkpoint.TENSORS} is not of this run: its {key} is {record[key]!r}, "
+                f"{folder / name}.safetensors is not of this run: its {key} is {record[key]!r}, "
                 f"and the run's is {getattr(before, key)!r}. Both files are left as they are."
             )
     return Position(
@@ -76,16 +87,40 @@ def find_position(folder: Path, before: Run) -> Position:
         step=record["step"],
         seconds=record["seconds"],
         arrays=held.arrays,
+        progress=record.get("progress"),
+        record=record,
     )
+
+
+def find_trained(folder: Path, before: Run) -> tuple[Position, dict[str, int]] | None:
+    """Reads the end of the last phase that is trained, with those before it.
+
+    Returns:
+        Where a run that trains the rest begins, and phase -> its steps; None where no phase is.
+
+    Raises:
+        CheckpointError: a checkpoint is damaged, or not of this run.
+    """
+    found, steps = None, {}
+    for phase in before.steps:
+        name = checkpoint.name_of(checkpoint.LAST, phase, before.steps)
+        if not (folder / f"{name}.safetensors").exists():
+            break
+        position = find_position(folder, before, name)
+        if not position.record.get("finished"):
+            break
+        found, steps[phase] = position, position.phase_step
+    return None if found is None else (found, steps)
 
 
 @dataclass
 class PhaseTraining:
-    """Trains every phase of `run` that is not done: `prepare`, then `train`.
+    """Trains every phase of `plans` that is not done: `prepare`, then `train`.
 
     Attributes:
         spec, data, run: what is trained, on what, under which settings.
-        optimisers, groups: those of `run`, as objects.
+        plans: phase -> its settings, in the order of training.
+        validation: what is held out, or None.
         position: where to begin.
         checkpoint_every, log_every: in steps.
         stages: gets the times of "compile", "first step" and "train".
@@ -95,8 +130,8 @@ class PhaseTraining:
     spec: Any
     data: Data
     run: Run
-    optimisers: Mapping[str, Any]
-    groups: Mapping[str, str] | None
+    plans: Mapping[str, PhasePlan]
+    validation: Validation | None
     position: Position
     checkpoint_every: int
     log_every: int
@@ -106,11 +141,13 @@ class PhaseTraining:
     _seconds: float = field(default=0.0, init=False)
     _timed_steps: int = field(default=0, init=False)
     _timed_seconds: float = field(default=0.0, init=False)
+    _notes: list[str] = field(default_factory=list, init=False)
 
     def prepare(self) -> None:
         """Compiles and restores the first phase to train. Writes nothing."""
-        phase = list(self.run.steps)[self.position.phase]
-        self._first = self._trainer(phase, None, self.position.arrays)
+        self._first = self._trainer(list(self.plans)[self.position.phase])
+        if self.position.arrays is not None:
+            self._first.restore(self.position.arrays)
 
     def train(self, folder: Path) -> Outcome:
         """Trains into a run folder, after `prepare`.
@@ -121,29 +158,29 @@ class PhaseTraining:
         """
         assert self._first is not None, "prepare first"
         trainer, reached, interrupted = self._first, self.position.step, False
-        phases = list(self.run.steps.items())
+        phases = list(self.plans)
         with MetricsLog(folder / METRICS) as log:
             for index in range(self.position.phase, len(phases)):
-                phase, steps = phases[index]
-                start = 0
+                phase, start = phases[index], 0
+                progress = self._progress(phase)
                 if index == self.position.phase:
                     start = self.position.phase_step
+                    if self.position.progress is not None:
+                        progress.restore(self.position.progress)
                 else:
-                    trainer = self._trainer(phase, trainer, None)
+                    trainer = self._next(folder, phases[index - 1], phase, trainer)
                 write_text(folder / self._source_name(phase), trainer.model.source)
-                offset = sum(count for _, count in phases[:index])
-                span = Span(phase, offset, start, steps)
-                done, interrupted = self._fit(trainer, span, folder, log)
-                reached = offset + done
-                if interrupted:
+                span = Span(phase, reached - start, start, self.plans[phase].steps)
+                done, pressed = self._fit(trainer, span, folder, log, progress)
+                reached = span.offset + done
+                if pressed:
+                    ended = done == span.stop or progress.ended
+                    interrupted = not (ended and phase == phases[-1])
                     break
-        interrupted = interrupted and reached < sum(self.run.steps.values())
-        return Outcome(trainer.model, reached, self._rate(), interrupted)
+        return Outcome(trainer.model, reached, self._rate(), interrupted, tuple(self._notes))
 
-    def _trainer(
-        self, phase: str, previous: Trainer | None, arrays: dict[str, np.ndarray] | None
-    ) -> Trainer:
-        run = self.run
+    def _trainer(self, phase: str) -> Trainer:
+        run, plan = self.run, self.plans[phase]
         with self.stages("compile"):
             model = compile_spec(
                 self.spec,
@@ -153,23 +190,39 @@ class PhaseTraining:
                 dtype=run.dtype,
                 device=run.device,
             )
-            trainer = plugins.backend(run.backend).trainer(
-                model, self.optimisers, self.groups, run.seed
-            )
-            if arrays is not None:
-                trainer.restore(arrays)
-            elif previous is not None:
-                # Weights, targets and states go on; optimisers begin anew with each phase.
-                before = previous.snapshot().items()
-                kept = {name: a for name, a in before if not name.startswith("optimiser/")}
-                trainer.restore({**trainer.snapshot(), **kept})
+            backend = plugins.backend(run.backend)
+            return backend.trainer(model, plan.optimisers, plan.groups, run.seed)
+
+    def _next(self, folder: Path, before: str, phase: str, previous: Trainer) -> Trainer:
+        """The trainer of a phase that follows another one.
+
+        Weights, targets and states go on; optimisers begin anew with each phase.
+        """
+        trainer = self._trainer(phase)
+        arrays = previous.snapshot()
+        if self.plans[phase].start == "best":
+            name = checkpoint.name_of(checkpoint.BEST, before, self.plans)
+            arrays = checkpoint.load(folder, name).arrays
+        kept = {name: a for name, a in arrays.items() if not name.startswith("optimiser/")}
+        trainer.restore({**trainer.snapshot(), **kept})
         return trainer
 
+    def _progress(self, phase: str) -> Progress:
+        return Progress(
+            phase=phase,
+            validation=self.validation,
+            collapse_every=self.run.collapse_every,
+            stopping=self.plans[phase].early_stopping,
+            watch=CollapseWatch(self.spec, phase),
+        )
+
     def _source_name(self, phase: str) -> str:
-        suffix = "" if len(self.run.steps) == 1 else f"_{phase}"
+        suffix = "" if len(self.plans) == 1 else f"_{phase}"
         return f"model_{self.run.backend}{suffix}.py"
 
-    def _fit(self, trainer: Trainer, span: Span, folder: Path, log: MetricsLog) -> tuple[int, bool]:
+    def _fit(
+        self, trainer: Trainer, span: Span, folder: Path, log: MetricsLog, progress: Progress
+    ) -> tuple[int, bool]:
         """Runs one phase; returns its steps done, and whether Ctrl-C was pressed."""
         began = time.perf_counter()
         before = self.position.seconds + self._seconds
@@ -178,35 +231,46 @@ class PhaseTraining:
         def seconds() -> float:
             return before + time.perf_counter() - began
 
-        def seen(done: int, losses: Losses) -> None:
+        def seen(done: int, batch: Batch, losses: Losses) -> Verdict:
             nonlocal first_done
+            measured = progress.measure(trainer, done, batch)
             if first_done is None:
                 first_done = time.perf_counter()
             step = span.offset + done - 1
-            if step % self.log_every == 0 or done == span.stop:
-                log.append(step, span.phase, seconds(), losses)
-            self.screen.update(done, losses)
+            if step % self.log_every == 0 or done == span.stop or measured.row:
+                log.append(step, span.phase, seconds(), losses, measured.row)
+            for warning in measured.warnings:
+                self._say(f"Warning: after step {step}, {warning}")
+            self.screen.update(done, {**losses, **measured.shown})
+            return measured.verdict
 
         def save(done: int) -> None:
             arrays = trainer.snapshot()
             refuse_non_finite_arrays(arrays, span.offset + done)
             log.sync()
-            checkpoint.save(folder, arrays, self._record(span, done, seconds()))
+            record = self._record(span, done, seconds(), progress)
+            checkpoint.save(folder, arrays, record)
+            # After it, so that the best one is never ahead of what a resumed run knows of.
+            for name in self._copies(span, done, progress):
+                checkpoint.save(folder, arrays, record, name=name)
 
         self.screen.begin(span.phase, span.start, span.stop)
         try:
             with StopRequest() as stop:
                 if span.offset + span.start == 0:
                     save(0)  # a folder that cannot be written shows before the work, not after it
-                done = fit(
-                    trainer,
-                    self.data,
-                    span,
-                    seen=seen,
-                    save=save,
-                    save_every=self.checkpoint_every,
-                    stop=stop,
-                )
+                self._complete(folder, span, progress)
+                done = span.start
+                if not progress.ended:
+                    done = fit(
+                        trainer,
+                        self.data,
+                        span,
+                        seen=seen,
+                        save=save,
+                        save_every=self.checkpoint_every,
+                        stop=stop,
+                    )
         finally:
             self.screen.end()
             ended = time.perf_counter()
@@ -214,12 +278,43 @@ class PhaseTraining:
             if first_done is not None:
                 self.stages.add("first step", first_done - began)
                 self.stages.add("train", ended - first_done)
+        if progress.ended and done > span.start:
+            self._say(progress.farewell(done))
         if first_done is not None:
             self._timed_steps += done - span.start - 1
             self._timed_seconds += ended - first_done
         return done, stop.requested
 
-    def _record(self, span: Span, done: int, seconds: float) -> dict[str, Any]:
+    def _copies(self, span: Span, done: int, progress: Progress) -> list[str]:
+        """The names under which the checkpoint after `done` steps is kept as well."""
+        names = []
+        if progress.best.step == done:
+            names.append(checkpoint.name_of(checkpoint.BEST, span.phase, self.plans))
+        if len(self.plans) > 1 and self._finished(span, done, progress):
+            names.append(checkpoint.name_of(checkpoint.LAST, span.phase, self.plans))
+        return names
+
+    def _complete(self, folder: Path, span: Span, progress: Progress) -> None:
+        """Writes the copies that a crash left unwritten right after their checkpoint."""
+        position = self.position
+        if span.start == 0 or position.arrays is None:
+            return
+        for name in self._copies(span, span.start, progress):
+            try:
+                written = checkpoint.load(folder, name).record["step"]
+            except CheckpointError:
+                written = None
+            if written != position.step:
+                checkpoint.save(folder, position.arrays, position.record, name=name)
+
+    def _finished(self, span: Span, done: int, progress: Progress) -> bool:
+        return done == span.stop or progress.ended
+
+    def _say(self, text: str) -> None:
+        self._notes.append(text)
+        self.screen.note(text)
+
+    def _record(self, span: Span, done: int, seconds: float, progress: Progress) -> dict[str, Any]:
         return {
             "spec": self.run.spec,
             "spec_hash": self.run.spec_hash,
@@ -230,6 +325,8 @@ class PhaseTraining:
             "phase_step": done,
             "step": span.offset + done,
             "seconds": round(seconds, 3),
+            "finished": self._finished(span, done, progress),
+            "progress": progress.to_json(),
             "versions": self.run.versions,
         }
 

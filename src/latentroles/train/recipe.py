@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from latentroles.errors import SpecError
+from latentroles.train.settings import EarlyStopping, PhaseSettings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -23,6 +24,8 @@ class Recipe:
         optimisers: by name; "default" has every module that no group names.
         columns: input of the spec -> column of the trajectory file.
         groups: module -> name of its optimiser, or None for all in "default".
+        validation: the fraction of the episodes that is held out, or None.
+        early_stopping, phases: as for `train`.
     """
 
     environment: str
@@ -34,6 +37,9 @@ class Recipe:
     optimisers: Mapping[str, Any]
     columns: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] | None = None
+    validation: float | None = None
+    early_stopping: EarlyStopping | None = None
+    phases: Mapping[str, PhaseSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("episodes", "episode_steps", "frames", "batch", "steps"):
@@ -46,6 +52,11 @@ class Recipe:
             raise SpecError(
                 f"Windows of {self.frames} frames do not fit into episodes of "
                 f"{self.episode_steps} actions ({self.episode_steps + 1} frames)."
+            )
+        if self.validation is not None and not 0 < self.validation < 1:
+            raise SpecError(
+                f"A recipe's validation is the fraction of the episodes that is held out, between "
+                f"0 and 1, not {self.validation!r}."
             )
         if not self.optimisers:
             raise SpecError('A recipe needs an optimiser: optimisers={"default": lr.adamw(1e-3)}.')
@@ -62,6 +73,9 @@ def recipe(
     optimisers: Mapping[str, Any],
     columns: Mapping[str, str] | None = None,
     groups: Mapping[str, str] | None = None,
+    validation: float | None = None,
+    early_stopping: EarlyStopping | None = None,
+    phases: Mapping[str, PhaseSettings] | None = None,
 ) -> Callable[[Function], Function]:
     """Decorates a spec function with the recipe that `latentroles train` follows.
 
@@ -81,6 +95,9 @@ def recipe(
         optimisers=dict(optimisers),
         columns=dict(columns or {}),
         groups=groups,
+        validation=validation,
+        early_stopping=early_stopping,
+        phases=dict(phases or {}),
     )
 
     def decorate(function: Function) -> Function:

@@ -4,21 +4,25 @@
 - run.json: settings, data, versions, times, status
 - metrics.jsonl: the losses of each logged step
 - checkpoint.safetensors: what resuming needs; checkpoint.json says what is in it
+- best.safetensors, best.json: the same, where validation was best
+- with several phases best_<phase>, and checkpoint_<phase> once the phase is done
 - model_<backend>.py: the source that was run; with several phases model_<backend>_<phase>.py
 - curves.png: the losses, drawn
 """
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from latentroles.errors import CheckpointError, TrainingError
+from latentroles.errors import CheckpointError, LatentrolesError, TrainingError
 from latentroles.files import replace_files
+from latentroles.rules import diff
+from latentroles.spec import Spec
 from latentroles.train import checkpoint, metrics
 
 SPEC = "spec.json"
@@ -38,9 +42,12 @@ class Run:
     Attributes:
         spec, spec_hash: the declaration's name and hash.
         backend, dtype, device, seed: the arguments of `train`; device None is the backend's choice.
-        steps: phase -> optimiser steps, in the order of training.
+        steps: phase -> optimiser steps at most, in the order of training.
         optimisers, groups: as JSON; module -> name of its optimiser.
+        early_stopping, phases: as JSON; what single phases do otherwise.
         data: what identifies the batches.
+        validation: what identifies the batches held out, and when they are evaluated; or None.
+        collapse_every: steps between looks at the latents where there is no validation.
         versions: of Python and the packages that compute.
         started, ended: UTC, ISO 8601; of the last part of a resumed run.
         stages: seconds of each stage, summed over the parts of a resumed run.
@@ -59,6 +66,10 @@ class Run:
     optimisers: dict[str, Any]
     groups: dict[str, str] | None
     data: dict[str, Any]
+    early_stopping: dict[str, Any] | None = None
+    phases: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] | None = None
+    collapse_every: int = 100
     versions: dict[str, str] = field(default_factory=dict)
     started: str = ""
     ended: str | None = None
@@ -69,7 +80,12 @@ class Run:
 
 
 # What a run may not change when it goes on: with any of these it would be another run.
-_FIXED = ("spec", "spec_hash", "backend", "dtype", "seed", "optimisers", "groups", "data")
+_FIXED = (
+    *("spec", "spec_hash", "backend", "dtype", "seed", "optimisers", "groups", "data"),
+    *("early_stopping", "phases", "validation", "collapse_every"),
+)
+# What a phase that is trained already must have in common with the run that takes it over.
+_OF_A_PHASE = ("spec", "spec_hash", "backend", "dtype", "seed")
 
 
 @dataclass(frozen=True)
@@ -81,11 +97,12 @@ class RunResult:
         steps: optimiser steps so far, over all phases.
         first, last: each loss's mean over its first and its last `averaged` logged steps.
         averaged: see `first`.
+        validation: each loss at its last validation; {} without one.
         steps_per_second: of this call, the first step of each phase (which compiles) left out;
             NaN after fewer than two steps.
         stages: seconds of each stage of this call.
         model: the trained model, a torch or equinox module.
-        notes: what went without saying so: a chart that could not be drawn.
+        notes: what is to be known: a latent that collapsed, a chart that could not be drawn.
     """
 
     folder: Path
@@ -97,6 +114,7 @@ class RunResult:
     stages: dict[str, float]
     model: Any = field(repr=False)
     notes: tuple[str, ...] = ()
+    validation: dict[str, float] = field(default_factory=dict)
 
 
 def occupied(folder: Path) -> str | None:
@@ -198,25 +216,59 @@ def read_spec(folder: Path) -> dict[str, Any]:
     path = folder / SPEC
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} has lost its {SPEC}, the declaration that its weights belong to. Give the "
+            "spec itself: `latentroles train SPEC --resume ...`, or in Python "
+            f"lr.train(spec, data, resume={str(folder)!r}), which write it anew."
+        ) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged ({error}). It is left as it is.") from error
 
 
-def refuse_changes(folder: Path, before: Run, asked: Run) -> None:
-    """Raises CheckpointError if `asked` is not the run of `folder`, naming each difference."""
+def refuse_changes(folder: Path, before: Run, asked: Run, spec: Spec) -> None:
+    """Raises CheckpointError if `asked`, of `spec`, is not the run of `folder`.
+
+    The error names each difference, and shows what a change of the spec does to routes and
+    verdicts.
+    """
+    listed = _differences(before, asked, _FIXED)
+    if listed:
+        raise CheckpointError(
+            f"A resumed run is the same run, and {folder} differs from what was asked for in "
+            f"{listed}. Ask for the same, or start a new run.{_change(folder, before, spec)}"
+        )
+
+
+def refuse_other_phases(folder: Path, before: Run, asked: Run, spec: Spec) -> None:
+    """Raises CheckpointError if the phases trained in `folder` are not those of `asked`."""
+    listed = _differences(before, asked, _OF_A_PHASE)
+    if listed:
+        raise CheckpointError(
+            f"A phase that is trained is taken over by a run of the same spec, and {folder} "
+            f"differs in {listed}. It is left as it is: ask for the same, or give another folder."
+            f"{_change(folder, before, spec)}"
+        )
+
+
+def _differences(before: Run, asked: Run, keys: Sequence[str]) -> str:
     old, new = asdict(before), json.loads(json.dumps(asdict(asked)))
-    changed = [key for key in _FIXED if old[key] != new[key]]
-    if not changed:
-        return
-    listed = "; ".join(
-        f"{key}: {_short(old[key])} there, {_short(new[key])} here" for key in changed
-    )
-    raise CheckpointError(
-        f"A resumed run is the same run, and {folder} differs from what was asked for in {listed}. "
-        "Ask for the same, or start a new run."
-    )
+    changed = [key for key in keys if old[key] != new[key]]
+    return "; ".join(f"{key}: {_short(old[key])} there, {_short(new[key])} here" for key in changed)
+
+
+def _change(folder: Path, before: Run, spec: Spec) -> str:
+    """What became of the spec, as `lr.diff` says it; "" where it is the same or not known."""
+    if before.spec_hash == spec.hash:
+        return ""
+    try:
+        said = str(diff(Spec.from_json(read_spec(folder)), spec))
+    except LatentrolesError:
+        return ""
+    indented = "".join(f"\n  {line}" for line in said.splitlines())
+    return f"\nFrom the spec there to the spec here:{indented}"
 
 
 def _short(value: Any) -> str:
@@ -238,12 +290,3 @@ def versions(backend: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def as_json(value: Any) -> Any:
-    """Returns the JSON of an optimiser, a schedule or whatever else has `to_json()`."""
-    if hasattr(value, "to_json"):
-        return value.to_json()
-    if isinstance(value, Mapping):
-        return {str(key): as_json(item) for key, item in value.items()}
-    return value

@@ -10,28 +10,41 @@ from typing import Any
 from latentroles.errors import LatentrolesError, SpecError, TrainingError
 from latentroles.evaluate import curves
 from latentroles.spec import Spec
-from latentroles.train import metrics
+from latentroles.train import checkpoint, metrics
 from latentroles.train.batches import Batches
 from latentroles.train.display import Display, make_display
-from latentroles.train.phases import Outcome, PhaseTraining, Position, find_position
+from latentroles.train.phases import (
+    Outcome,
+    PhaseTraining,
+    Position,
+    find_position,
+    find_trained,
+)
 from latentroles.train.run import (
     CURVES,
+    RUN,
     SPEC,
     Run,
     RunResult,
-    as_json,
     create,
     read_run,
     refuse_changes,
     refuse_occupied,
+    refuse_other_phases,
     utc_now,
     versions,
     write_run,
     write_text,
 )
+from latentroles.train.settings import (
+    EarlyStopping,
+    PhaseSettings,
+    as_json,
+    plan_phases,
+    with_steps,
+)
 from latentroles.train.stages import Stages
-
-DEFAULT_STEPS = 2000
+from latentroles.train.validation import divide, hold_out
 
 
 class Interrupted(KeyboardInterrupt):
@@ -61,6 +74,13 @@ def train(
     frames: int = 12,
     batch: int = 16,
     columns: Mapping[str, str] | None = None,
+    validation: Any = None,
+    validate_every: int | None = None,
+    validation_batches: int = 4,
+    early_stopping: EarlyStopping | None = None,
+    phases: Mapping[str, PhaseSettings] | None = None,
+    skip_if_trained: bool = False,
+    collapse_every: int | None = None,
     resume: str | Path | None = None,
     checkpoint_every: int = 100,
     log_every: int = 1,
@@ -87,6 +107,20 @@ def train(
         frames: T of a window, where `data` is a file or trajectories.
         batch: windows per step, where `data` is a file or trajectories.
         columns: input -> column of the trajectories; None looks for columns of the inputs' names.
+        validation: what to hold out: a fraction of the episodes of `data`, or data of its own in
+            any of its forms. The model is evaluated on the same batches each time, moving nothing,
+            and the best checkpoint is kept beside the last: `load(folder, which="best")`.
+        validate_every: steps between validations; one more follows the first step of a phase. None
+            is a tenth of a phase's steps, at most 100.
+        validation_batches: how many batches are held out.
+        early_stopping: when a phase ends before its steps are done; `phases` may say otherwise.
+        phases: phase -> settings of its own: optimisers, groups, steps, early stopping, and
+            whether it starts from the best weights of the phase before it.
+        skip_if_trained: where `out` holds a run of the same spec, backend, dtype and seed, take its
+            phases that are done as they are, and train the others from the end of those. A
+            folder without a run is an ordinary one.
+        collapse_every: steps between looks at the latents that are trained, where there is no
+            validation to look at them; None is 100. One that collapses is warned of.
         resume: folder of a run to go on with. Everything but `steps`, `device`, `checkpoint_every`
             and `log_every` is then as it was, and the result is bitwise that of an uninterrupted
             run. Lines of metrics after the checkpoint are dropped.
@@ -104,16 +138,50 @@ def train(
     """
     stages = Stages() if stages is None else stages
     screen = make_display(display) if isinstance(display, bool) else display
-    _refuse_arguments(spec, steps, checkpoint_every, log_every, out, resume)
+    _refuse_arguments(
+        spec,
+        out,
+        resume,
+        skip_if_trained,
+        steps=steps,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+        validate_every=validate_every,
+        validation_batches=validation_batches,
+        collapse_every=collapse_every,
+    )
     if optimisers is None:
         from latentroles.train.optimisers import adamw
 
         optimisers = {"default": adamw(1e-3)}
     optimisers = dict(optimisers) if isinstance(optimisers, Mapping) else {"default": optimisers}
-    _refuse_foreign(optimisers)
+    own = dict(phases or {})
+    plans = plan_phases(
+        spec,
+        steps=steps,
+        optimisers=optimisers,
+        groups=groups,
+        early_stopping=early_stopping,
+        phases=own,
+        validated=validation is not None,
+    )
+    before = _run_before(out, resume, skip_if_trained)
     with stages("data"):
+        data, held_out = divide(data, validation)
         batches = Batches(spec, data, frames=frames, batch=batch, columns=columns, seed=seed)
         batches.batch(0)  # what does not fit is found before the model is compiled
+        held = None
+        if held_out is not None:
+            held = hold_out(
+                spec,
+                held_out,
+                count=validation_batches,
+                every=validate_every or _every_before(before, resume),
+                steps={name: plan.steps for name, plan in plans.items()},
+                frames=frames,
+                batch=batch,
+                columns=columns,
+            )
     asked = Run(
         spec=spec.name,
         spec_hash=spec.hash,
@@ -121,26 +189,31 @@ def train(
         dtype=dtype,
         device=None if device is None else str(device),
         seed=seed,
-        steps=_planned_steps(spec, steps),
+        steps={name: plan.steps for name, plan in plans.items()},
         optimisers=as_json(optimisers),
         groups=None if groups is None else dict(groups),
         data=batches.identity(),
+        early_stopping=None if early_stopping is None else early_stopping.to_json(),
+        phases=as_json(own),
+        validation=None if held is None else dict(held.identity),
+        collapse_every=collapse_every or (before.collapse_every if before else 100),
         versions=versions(backend),
         started=utc_now(),
         command=dict(command or {}),
     )
-    before = None if resume is None else read_run(Path(resume))
     settings, position = asked, Position()
-    if before is not None:
-        settings, position = _resumed(before, asked, Path(str(resume)), steps)
+    if resume is not None and before is not None:
+        settings, position = _resumed(before, asked, Path(resume), steps, spec)
+    elif out is not None and before is not None:
+        settings, position = _taken_over(before, asked, Path(out), spec)
     elif out is not None:
         refuse_occupied(Path(out))
     training = PhaseTraining(
         spec=spec,
         data=batches,
         run=settings,
-        optimisers=optimisers,
-        groups=groups,
+        plans=with_steps(plans, settings.steps),
+        validation=held,
         position=position,
         checkpoint_every=checkpoint_every,
         log_every=log_every,
@@ -150,11 +223,14 @@ def train(
     training.prepare()  # what cannot be compiled or restored leaves no trace in a folder
     if before is None:
         folder = create(None if out is None else Path(out), f"{spec.name}-{backend}")
-        write_text(folder / SPEC, json.dumps(spec.to_json(), indent=2) + "\n")
     else:
-        folder = Path(str(resume))
+        folder = Path(str(resume or out))
+        if resume is None and position.arrays is not None:
+            checkpoint.save(folder, position.arrays, position.record)
         metrics.truncate(folder / metrics.METRICS, position.step)
         screen.note(f"{folder}: going on after step {position.step}.")
+    if not (folder / SPEC).exists():
+        write_text(folder / SPEC, json.dumps(spec.to_json(), indent=2) + "\n")
     write_run(folder, settings)
     earlier = {} if before is None else before.stages
 
@@ -186,11 +262,10 @@ def train(
 
 def _refuse_arguments(
     spec: Any,
-    steps: int | None,
-    checkpoint_every: int,
-    log_every: int,
     out: str | Path | None,
     resume: str | Path | None,
+    skip_if_trained: bool,
+    **counts: int | None,
 ) -> None:
     if not isinstance(spec, Spec):
         raise SpecError(f"train needs a latentroles Spec, got {type(spec).__name__}.")
@@ -198,10 +273,9 @@ def _refuse_arguments(
         raise SpecError(
             f"{spec.name} declares no loss (one of weight 0 is none): there is nothing to train."
         )
-    counts = {"checkpoint_every": checkpoint_every, "log_every": log_every}
-    if steps is not None:
-        counts["steps"] = steps
     for name, value in counts.items():
+        if value is None:
+            continue
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise TrainingError(f"{name} is a whole number of at least 1, got {value!r}.")
     if resume is not None and out is not None and Path(out) != Path(resume):
@@ -209,27 +283,39 @@ def _refuse_arguments(
             f"A resumed run stays in its folder: out={str(out)!r} differs from "
             f"resume={str(resume)!r}. Leave out= (--out) away."
         )
+    if skip_if_trained and (out is None or resume is not None):
+        raise TrainingError(
+            "skip_if_trained (--skip-if-trained) takes over phases of the run in out= (--out): "
+            "give that folder, and not resume=, which goes on with all of a run."
+        )
 
 
-def _refuse_foreign(optimisers: Mapping[str, Any]) -> None:
-    for name, optimiser in optimisers.items():
-        if not hasattr(optimiser, "to_json"):
-            raise TrainingError(
-                f"optimisers= takes latentroles' own, which both backends follow; {name!r} is "
-                f"{type(optimiser).__name__}. Write lr.adamw(1e-3), lr.adam(...) or lr.sgd(...)."
-            )
+def _run_before(
+    out: str | Path | None, resume: str | Path | None, skip_if_trained: bool
+) -> Run | None:
+    """The run that the folder holds, if this one builds on it."""
+    if resume is not None:
+        return read_run(Path(resume))
+    if skip_if_trained and (Path(str(out)) / RUN).exists():
+        return read_run(Path(str(out)))
+    return None
 
 
-def _planned_steps(spec: Spec, steps: int | None) -> dict[str, int]:
-    return {p.name: steps or p.steps or DEFAULT_STEPS for p in spec.all_phases()}
+def _every_before(before: Run | None, resume: str | Path | None) -> Mapping[str, int] | None:
+    """When a resumed run was validated: its steps may be others by now."""
+    if before is None or resume is None or before.validation is None:
+        return None
+    return before.validation["every"]
 
 
-def _resumed(before: Run, asked: Run, folder: Path, steps: int | None) -> tuple[Run, Position]:
+def _resumed(
+    before: Run, asked: Run, folder: Path, steps: int | None, spec: Spec
+) -> tuple[Run, Position]:
     """Where the run of `folder` is, and its settings with the steps that are asked for now."""
-    refuse_changes(folder, before, asked)
+    refuse_changes(folder, before, asked, spec)
     position = find_position(folder, before)
     planned = {
-        name: count if steps is None or index < position.phase else steps
+        name: count if steps is None or index < position.phase else asked.steps[name]
         for index, (name, count) in enumerate(before.steps.items())
     }
     phase = list(planned)[position.phase]
@@ -241,10 +327,23 @@ def _resumed(before: Run, asked: Run, folder: Path, steps: int | None) -> tuple[
     return replace(asked, steps=planned, command=asked.command or before.command), position
 
 
+def _taken_over(before: Run, asked: Run, folder: Path, spec: Spec) -> tuple[Run, Position]:
+    """Where the phases end that `folder` has trained, and the settings with their steps."""
+    refuse_other_phases(folder, before, asked, spec)
+    found = find_trained(folder, before)
+    if found is None:
+        raise TrainingError(
+            f"{folder} holds a run that has finished no phase yet, and is kept. Go on with it "
+            f"(resume={str(folder)!r}, --resume {folder}), or give another folder."
+        )
+    position, done = found
+    return replace(asked, steps={**asked.steps, **done}), position
+
+
 def _report(folder: Path, settings: Run, outcome: Outcome) -> RunResult:
     rows = metrics.read(folder / metrics.METRICS)
     first, last, averaged = metrics.ends(rows)
-    title, notes = f"{settings.spec}, {settings.backend}", []
+    title, notes = f"{settings.spec}, {settings.backend}", list(outcome.notes)
     try:
         curves.draw(rows, folder / CURVES, title=title, last=last)
     except LatentrolesError as error:  # a chart is no reason to fail a finished run
@@ -259,4 +358,5 @@ def _report(folder: Path, settings: Run, outcome: Outcome) -> RunResult:
         stages={},
         model=outcome.model,
         notes=tuple(notes),
+        validation=metrics.last_validation(rows),
     )

@@ -1,0 +1,194 @@
+"""Collapse, noticed while a run goes on: latents that hold hardly anything.
+
+A latent collapses wholly when it becomes a constant, and in part when it keeps to few of its
+dimensions. Only latents that the phase trains are watched. A warning is said once, when it begins,
+with what the declaration and the data say about the cause.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from latentroles.routes import routes
+from latentroles.rules import check
+from latentroles.spec import Spec
+from latentroles.spec.walk import postorder
+from latentroles.train.loop import Batch
+
+# A latent is constant when it varies by no more than this part of its size, or of what it once was.
+_CONSTANT = 0.01
+# It keeps to few dimensions when its effective rank is below both: in dimensions, and in part.
+_FEW, _FEW_OF_ALL = 1.5, 0.02
+_LEAST_DIMENSIONS = 8  # a pose may well keep to one of two or three
+_SAMPLES = 512  # more tell no more
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much of its space a latent fills.
+
+    Attributes:
+        rank: the effective rank, from 1 to the dimensions; 0 for an exact constant.
+        std: the mean over the dimensions of the standard deviation over the samples.
+        size: the root mean square of all entries; `std` is at most that.
+        dimensions: of an event, or as many as the samples can show.
+    """
+
+    rank: float
+    std: float
+    size: float
+    dimensions: int
+
+
+def spread(samples: np.ndarray) -> Spread:
+    """Returns the spread of samples (N, D).
+
+    The effective rank is exp(-sum p log p) with p the singular values of the centred samples over
+    their sum (Roy and Vetterli, 2007; RankMe, Garrido et al., 2023, which does not centre: a
+    constant would have rank 1 there whatever little varies around it).
+    """
+    every = -(-len(samples) // _SAMPLES)
+    x = np.asarray(samples[::every], np.float64)
+    centred = x - x.mean(0)
+    # The smaller of the two Gram matrices: its eigenvalues are the squares of the singular values.
+    gram = centred @ centred.T if len(x) < x.shape[1] else centred.T @ centred
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0.0, None))
+    total = values.sum()
+    p = values[values > 0] / total if total > 0 else np.ones(0)
+    rank = float(np.exp(-(p * np.log(p)).sum())) if len(p) else 0.0
+    size = float(np.sqrt(np.mean(np.square(x))))
+    return Spread(rank, float(x.std(0).mean()), size, min(x.shape[1], len(x) - 1))
+
+
+@dataclass
+class CollapseWatch:
+    """Watches the latents of one phase; its plain data goes into checkpoints.
+
+    Args:
+        spec, phase: whose latents, and which phase trains them.
+
+    Attributes:
+        first: latent -> its std when it was measured first.
+        said: the latents that a warning stands for.
+    """
+
+    spec: Spec
+    phase: str
+    first: dict[str, float] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.latents = trained_latents(self.spec, self.phase)
+
+    def measure(
+        self, latents: Mapping[str, np.ndarray], batch: Batch
+    ) -> tuple[dict[str, dict[str, float]], list[str]]:
+        """Returns {latent: {"rank", "std"}} and the warnings that are new.
+
+        Args:
+            latents: name -> (batch, ..., *event).
+            batch: what they were computed from, for the cause.
+        """
+        measured, warnings = {}, []
+        for name in self.latents:
+            axes = len(self.spec.latents[name].expr.axes)
+            array = latents[name]
+            found = spread(array.reshape(int(np.prod(array.shape[:axes])), -1))
+            measured[name] = {"rank": round(found.rank, 4), "std": float(f"{found.std:.4g}")}
+            before = self.first.setdefault(name, found.std)
+            what = _collapsed(found, before)
+            if what is None:
+                self.said = [known for known in self.said if known != name]
+            elif name not in self.said:
+                self.said.append(name)
+                cause = "; ".join(likely_causes(self.spec, self.phase, name, batch))
+                warnings.append(f"latent {name} {what}. Likely cause: {cause}.")
+        return measured, warnings
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `restore` takes."""
+        return {"first": dict(self.first), "said": list(self.said)}
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Goes on from what `to_json` gave."""
+        self.first, self.said = dict(data["first"]), list(data["said"])
+
+
+def trained_latents(spec: Spec, phase: str) -> tuple[str, ...]:
+    """The latents that a phase trains: gradient of a loss passes them into a module behind."""
+    table = routes(spec)
+    rows = [table[loss] for loss in spec.phase_of(phase).losses]
+    found = []
+    for name, latent in spec.latents.items():
+        behind = {e.attrs[0] for e in postorder(latent.expr) if e.kind == "apply"}
+        trained = any(name in row.latents and behind & row.modules for row in rows)
+        if trained and "batch" in latent.expr.axes:
+            found.append(name)
+    return tuple(found)
+
+
+def _collapsed(found: Spread, first: float) -> str | None:
+    """What is wrong, in words, or None."""
+    if found.std <= _CONSTANT * max(found.size, first):
+        return (
+            f"is all but constant: it varies by {found.std:.2g} per dimension ({first:.2g} at "
+            f"first) around a size of {found.size:.2g}"
+        )
+    few = max(_FEW, _FEW_OF_ALL * found.dimensions)
+    if found.dimensions >= _LEAST_DIMENSIONS and found.rank < few:
+        return (
+            f"keeps to few dimensions: its effective rank is {found.rank:.2g} of {found.dimensions}"
+        )
+    return None
+
+
+def likely_causes(spec: Spec, phase: str, latent: str, batch: Batch) -> list[str]:
+    """What the data and `lr.check` say about the collapse of a latent; never empty."""
+    causes = [
+        f"its input {name} is the same everywhere in the batch"
+        for name in _columns(spec, latent)
+        if name in batch and _constant(batch[name])
+    ]
+    losses = spec.phase_of(phase).losses
+    report = check(_guarded(spec, losses, latent))
+    live = [loss for loss in losses if "target-live" in report.verdicts[loss][latent]]
+    if live:
+        causes.append(
+            f"the target of {', '.join(live)} is live, so that both sides can meet at a constant: "
+            "stop one of them"
+        )
+    causes += [
+        f"no loss of phase {phase} keeps it from collapsing: {finding.fix}"
+        for finding in (*report.findings, *report.allowed)
+        if finding.rule == "requirement-unmet"
+        and finding.subject == latent
+        and finding.severity != "note"
+    ]
+    return causes or [
+        "none that the declaration shows; look at its learning rate and at the weights of the "
+        "losses that shape it"
+    ]
+
+
+def _guarded(spec: Spec, losses: Sequence[str], latent: str) -> Spec:
+    """A copy with the phase's losses alone, in which the latent's role asks for a guard."""
+    copy = Spec.from_json(spec.to_json())
+    copy.losses = {name: copy.losses[name] for name in losses}
+    held = copy.latents[latent]
+    role = replace(held.role, requires=held.role.requires | {"anti-collapse"})
+    copy.latents[latent] = replace(held, role=role)
+    return copy
+
+
+def _columns(spec: Spec, latent: str) -> list[str]:
+    """The observations that a latent is computed from."""
+    leaves = (e for e in postorder(spec.latents[latent].expr) if e.kind == "leaf")
+    return [e.attrs[1] for e in leaves if e.attrs[0] == "observation"]
+
+
+def _constant(column: np.ndarray) -> bool:
+    """Whether all frames of all windows are equal."""
+    frames = column.reshape(-1, *column.shape[2:])
+    return len(frames) > 1 and bool((frames == frames[0]).all())

@@ -1,0 +1,108 @@
+"""What is measured while a phase is trained: validation, the best of it, collapse."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from latentroles.train.best import Best
+from latentroles.train.collapse import CollapseWatch
+from latentroles.train.loop import Batch, Losses, Trainer, Verdict
+from latentroles.train.metrics import by_name
+from latentroles.train.settings import TOTAL, EarlyStopping
+from latentroles.train.validation import Validation
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found after one step; empty after most.
+
+    Attributes:
+        row: for the line of metrics.
+        shown: for the display, beside the losses.
+        warnings: those that are new.
+        verdict: what is to be done.
+    """
+
+    row: Mapping[str, Any] = field(default_factory=dict)
+    shown: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    verdict: Verdict = "go on"
+
+
+@dataclass
+class Progress:
+    """Measures one phase after its first step and every so many.
+
+    Attributes:
+        validation: of the run, or None; latents are then those of the training batch.
+        collapse_every: steps between measurements without validation.
+        stopping: when the phase ends early, or None.
+        watch, best: what is remembered; a resumed run goes on with it.
+    """
+
+    phase: str
+    validation: Validation | None
+    collapse_every: int
+    stopping: EarlyStopping | None
+    watch: CollapseWatch
+    best: Best = field(default_factory=Best)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the phase has stopped early."""
+        return self.best.exhausted(self.stopping)
+
+    def farewell(self, done: int) -> str:
+        """Says why the phase ended early, after `done` steps."""
+        assert self.stopping is not None
+        return (
+            f"{self.phase} ended after {done} steps: validation of {self.stopping.loss} has not "
+            f"improved {self.best.stale} times in a row. The best was {self.best.value:.4g}, after "
+            f"{self.best.step} steps."
+        )
+
+    def measure(self, trainer: Trainer, done: int, batch: Batch) -> Measured:
+        """Measures after `done` steps, the last of them on `batch`, if it is time."""
+        every = self.collapse_every
+        if self.validation is not None:
+            every = self.validation.every[self.phase]
+        if done != 1 and done % every:
+            return Measured()
+        if self.validation is None:
+            if not self.watch.latents:
+                return Measured()
+            return self._watched(trainer.latents(self.watch.latents), batch, {}, {}, "go on")
+        found = self.validation.run(trainer, self.phase, done, self.watch.latents)
+        improved = self.best.see(done, found.losses, self.stopping)
+        row = {"validation": by_name(found.losses)}
+        verdict = "end" if self.ended else "save" if improved else "go on"
+        held = self.validation.batches[0]
+        return self._watched(found.latents, held, row, self._shown(found.losses), verdict)
+
+    def _watched(
+        self,
+        latents: Mapping[str, Any],
+        batch: Batch,
+        row: dict[str, Any],
+        shown: Mapping[str, float],
+        verdict: Verdict,
+    ) -> Measured:
+        measured, warnings = self.watch.measure(latents, batch)
+        if measured:
+            row["latents"] = measured
+        if warnings:
+            row["warnings"] = warnings
+        return Measured(row, shown, tuple(warnings), verdict)
+
+    def _shown(self, losses: Losses) -> dict[str, float]:
+        judged = self.stopping.loss if self.stopping else TOTAL
+        return {f"validation {judged}": losses[judged]}
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `restore` takes."""
+        return {"best": self.best.to_json(), "collapse": self.watch.to_json()}
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Goes on from what `to_json` gave."""
+        self.best = Best(**data["best"])
+        self.watch.restore(data["collapse"])
