@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import latentroles as lr
 from latentroles.routes.graph import Graph
-from latentroles.rules.enforce import _count
+from latentroles.rules.enforce import count_broken
 from latentroles.rules.facts import Table
 from latentroles.rules.unrolled import Unrolled
 from latentroles.spec.expr import Expr
@@ -166,7 +166,7 @@ def test_s20_enforce_mends_all_that_a_stop_can_and_no_stop_is_too_many(program):
     kinds = {f.rule for f in done.remaining}
     assert kinds <= {"vacuous-loss", "under-conditioned", "history-admitting", "dead-route"}
     for place in done.places:
-        assert _count(spec, [p for p in done.places if p != place]) > 0
+        assert count_broken(spec, [p for p in done.places if p != place]) > 0
     assert lr.enforce(done.spec).stops == ()
 
 

@@ -45,6 +45,12 @@ def check(spec: Spec) -> Report:
     return Report(spec.name, findings, judged.routes, _verdicts(judged))
 
 
+def standing(judged: Judged) -> list[Finding]:
+    """The findings that no allowance covers."""
+    spec = judged.spec
+    return [f for f in _found(judged) if not any(_covers(a, f) for a in spec.allowances)]
+
+
 def _found(judged: Judged) -> Iterator[Finding]:
     for rule in _RULES:
         yield from rule(judged)

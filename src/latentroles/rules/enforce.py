@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -11,8 +11,10 @@ from ..spec.describe import describe
 from ..spec.expr import Expr
 from ..spec.rewrite import Stop, with_stops
 from ..spec.spec import Spec, require_spec
-from .check import check
+from .check import check, standing
+from .facts import Table
 from .finding import Finding, Report
+from .judged import Judged
 
 # What a stop cannot mend: a loss that is nothing, an input that is missing, or one too many.
 _BEYOND = frozenset({"vacuous-loss", "under-conditioned", "history-admitting", "dead-route"})
@@ -54,53 +56,54 @@ def enforce(spec: Spec) -> Enforced:
     are unchanged. A spec that keeps its contracts comes back with no stop added.
     """
     require_spec("enforce", spec)
-    broken = _broken(check(spec))
+    judged = Judged(spec)
+    broken = _broken(standing(judged))
     # A loss is judged alone, so that the cost is linear in their number; what stops every reader
     # comes first, and may spare a loss stops of its own.
-    shared = _fewest(spec, None, [f for f in broken if f.loss is None], [])
+    shared = _fewest(judged, None, [f for f in broken if f.loss is None], [])
     needed = list(shared)
     for loss in dict.fromkeys(f.loss for f in broken if f.loss is not None):
-        needed += _fewest(spec, loss, [f for f in broken if f.loss == loss], shared)
+        needed += _fewest(judged, loss, [f for f in broken if f.loss == loss], shared)
     result = with_stops(spec, needed)
     report = check(result)
     beyond = [*_broken(report), *(f for f in report if f.rule in _BEYOND)]
     return Enforced(result, tuple(map(_said, needed)), tuple(needed), tuple(beyond), report)
 
 
-def _broken(report: Report) -> list[Finding]:
+def _broken(findings: Iterable[Finding]) -> list[Finding]:
     """What breaks a role's contract and can be mended by a stop, if anything can."""
-    return [
-        f
-        for f in report.errors
-        if f.rule not in _BEYOND and (f.code.startswith("LR2") or f.rule == "ungated-edge")
-    ]
+    errors = [f for f in findings if f.severity == "error" and f.rule not in _BEYOND]
+    return [f for f in errors if f.code.startswith("LR2") or f.rule == "ungated-edge"]
 
 
 def _fewest(
-    spec: Spec, loss: str | None, broken: Sequence[Finding], shared: list[Stop]
+    judged: Judged, loss: str | None, broken: Sequence[Finding], shared: list[Stop]
 ) -> list[Stop]:
     """The stops that are needed, beside those shared, for what one loss breaks, or no loss does."""
+    spec, away = judged.spec, judged.table.unrolled.away
     part = copy(spec)
     part.losses = {loss: spec.losses[loss]} if loss is not None else {}
-    needed = list(dict.fromkeys(stop for f in broken for stop in _places(spec, f)))
-    goal = _count(part, [*shared, *needed])
+    needed = list(dict.fromkeys(stop for f in broken for stop in _places(judged, f)))
+    goal = count_broken(part, [*shared, *needed], away)
     for place in list(needed):
         fewer = [other for other in needed if other != place]
-        if _count(part, [*shared, *fewer]) <= goal:
+        if count_broken(part, [*shared, *fewer], away) <= goal:
             needed = fewer
     return needed
 
 
-def _count(spec: Spec, stops: Sequence[Stop]) -> int:
-    return len(_broken(check(with_stops(spec, stops))))
+def count_broken(spec: Spec, stops: Sequence[Stop], away: int = 0) -> int:
+    """How many pressures break a contract once the stops stand; `away` as of `Unrolled`."""
+    return len(_broken(standing(Judged(with_stops(spec, stops), away))))
 
 
-def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
+def _places(judged: Judged, finding: Finding) -> Iterator[Stop]:
     """Where a stop may stand: on a live path of the loss, at what reads the latent, or at a gate
     that nothing but the latent passes.
 
     Those within loops come first, and are the first to be left out again; gates come last.
     """
+    spec = judged.spec
     latent = spec.latents[finding.subject or ""]
     root = latent.expr if finding.loss is None else spec.losses[finding.loss].expr
     reach = Reach(spec, [root, *(z.expr for z in spec.latents.values())])
@@ -117,7 +120,7 @@ def _places(spec: Spec, finding: Finding) -> Iterator[Stop]:
             reader = e.inputs[0] if e.kind == "tap" else e
             for position, operand in enumerate(reader.inputs):
                 live = reach.known(operand) and reach[operand].live
-                if live and _feeds(reach, reader, operand, finding):
+                if live and _feeds(reach, judged.table, reader, operand, finding):
                     found[Stop(finding.loss, reader, position)] = None
         for edge in reach.graph.edges(e):
             if edge.operand not in seen:
@@ -137,7 +140,7 @@ def _encodes(reach: Reach, e: Expr, latent: str) -> bool:
     return e.kind == "apply" and not e.attrs[2] and e.attrs[0] in makers
 
 
-def _feeds(reach: Reach, reader: Expr, operand: Expr, finding: Finding) -> bool:
+def _feeds(reach: Reach, table: Table, reader: Expr, operand: Expr, finding: Finding) -> bool:
     """Whether the latent that is to be left alone enters by this operand."""
     spec, latents = reach.spec, reach.latents_at(operand)
     subject = finding.subject or ""
@@ -146,7 +149,17 @@ def _feeds(reach: Reach, reader: Expr, operand: Expr, finding: Finding) -> bool:
     if reader.kind == "gate":
         alone = reach.latents(reach[operand].live) == {subject}
         return alone or _encodes(reach, operand, subject)
-    return subject in latents or _encodes(reach, operand, subject)
+    same = subject in latents or subject in _latents_like(table, operand)
+    return same or _encodes(reach, operand, subject)
+
+
+def _latents_like(table: Table, e: Expr) -> set[str]:
+    """The latents that an expression computes again, as the rules see it."""
+    unrolled = table.unrolled
+    frame = min(unrolled.present, unrolled.last(e)) if "time" in e.axes else None
+    step = (e.type.step or 1) - 1 if "step" in e.axes else None
+    turn = 1 if e.loops() else None  # any but the first, which reads where the loop starts
+    return {o.latent for o in table.latents(table.here(unrolled.at(e, frame, step, turn)))}
 
 
 def _said(stop: Stop) -> str:

@@ -57,9 +57,9 @@ class JudgedLoss:
 class Judged:
     """A Spec, its graph with time written out, and its losses."""
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, away: int = 0):
         self.spec = spec
-        unrolled = Unrolled(spec)
+        unrolled = Unrolled(spec, away)
         self.graph: Graph = unrolled.graph
         self.table = Table(unrolled)
         self.exact = Affine(unrolled)

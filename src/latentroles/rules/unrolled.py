@@ -59,16 +59,19 @@ class Unrolled:
         moments: all of them so far, operands first.
         present: the frame at which losses are judged.
         frames: T, the number of frames that the graph is written out for.
+        away: by how many frames the shortest sequence is shorter than T.
     """
 
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, away: int = 0):
+        """Arguments: `away`, of a larger spec that this one is a part of, to be judged at the same
+        frame."""
         self.spec = spec
         declared = [*spec.latents.values(), *spec.losses.values()]
         self.graph = Graph(spec, [d.expr for d in declared])
-        away = max((e.type.time or 0 for e in self.graph.order), default=0)
-        self.present = max(away, 0) + HISTORY
+        self.away = max(away, *(e.type.time or 0 for e in self.graph.order), 0)
+        self.present = self.away + HISTORY
         # A frame lies ahead of it in any case: a mean over time reads what is to come.
-        self.frames = self.present + max(away, 1) + 1
+        self.frames = self.present + max(self.away, 1) + 1
         self.moments: list[Moment] = []
         self._table: dict[Any, Moment] = {}
         self._memo: dict[Index, Moment] = {}
@@ -77,9 +80,15 @@ class Unrolled:
         """The last frame of a sequence."""
         return self.frames - 1 - (e.type.time or 0)
 
-    def at(self, e: Expr, frame: int | None, step: int | None = None) -> Moment:
-        """The moment of `e` at a frame and a step; None where it has no such axis."""
-        root = _index(e, frame, step, None)
+    def at(
+        self, e: Expr, frame: int | None, step: int | None = None, turn: int | None = None
+    ) -> Moment:
+        """The moment of `e` at a frame and a step; None where it has no such axis.
+
+        Args:
+            turn: of the loop, where `e` stands inside one.
+        """
+        root = _index(e, frame, step, turn)
         stack = [root]
         while stack:
             index = stack[-1]

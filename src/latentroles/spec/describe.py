@@ -28,6 +28,10 @@ def describe(e: Expr) -> str:
         return f"{describe(e.inputs[0])}.{'t' if axis == 'time' else 'k'}[{index}]"
     if e.kind in ("expand", "gate", "scale", "window", "stop"):
         return describe(e.inputs[0])
+    if e.kind in ("tap", "scan"):
+        return "a loop"
+    if e.kind == "prepend":
+        return describe(e.inputs[1]) if e.inputs[1].kind == "tap" else "prepend(...)"
     if e.kind in ("op", "call"):
         return f"{e.attrs[0]}(...)"
     return e.kind
