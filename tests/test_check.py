@@ -611,6 +611,24 @@ def test_an_allowance_for_another_position_of_a_gate_is_no_finding():
     assert not lr.check(m["s"]).of("unused-allowance")
 
 
+def test_an_allowance_for_a_loss_that_nobody_declares_is_noted():
+    m = simple()
+    m["s"].loss("later", lr.losses.mse(m["z"], m["z"].stop()), weight=0.0)
+    m["s"].allow("observation-sufficiency", loss="reccon", because="a slip of the pen")
+    m["s"].allow("observation-sufficiency", loss="later", because="its weight is 0 for now")
+    (found,) = lr.check(m["s"]).of("unused-allowance")
+    assert 'loss="reccon"' in found.message
+    assert "Did you mean 'recon'?" in found.message
+
+
+def test_a_loss_in_no_phase_is_dead():
+    m = simple()
+    m["s"].loss("again", lr.losses.mse(m["decoder"](m["z"].t[1:]), m["x"].t[1:] * 2.0))
+    m["s"].phase("only", losses=["recon"])
+    (found,) = lr.check(m["s"]).of("dead-route")
+    assert found.message == "loss `again` stands in no phase: only"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -237,7 +237,7 @@ _ALL = (
         "unused-allowance",
         "note",
         "An `s.allow(...)` that nothing needs.",
-        '`s.allow("{allowed}"{detail})` allows a finding that is not there',
+        '`s.allow("{allowed}"{detail})` allows a finding that is not there{hint}',
         "It would hide the finding, should a later change of the model bring it back.",
         "remove it",
         example="""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..errors import nearest
 from ..spec.declarations import Allowance
 from ..spec.spec import Spec, require_spec
 from . import contracts, wiring
@@ -76,12 +77,15 @@ def _covers(allowance: Allowance, finding: Finding) -> bool:
 def _unused(spec: Spec, used: set[Allowance]) -> Iterator[Finding]:
     """Allowances that no finding needs, whichever gates are open.
 
-    Of a loss that is absent, none is asked for.
+    Of a loss whose weight is 0 none is asked for. A spec that was read from JSON does not know such
+    losses, and asks nothing of the losses that it does not have.
     """
+    absent = spec.absent
     unused = [
-        allowance
-        for allowance in spec.allowances
-        if allowance not in used and allowance.loss in (None, *spec.losses)
+        a
+        for a in spec.allowances
+        if a not in used
+        and (a.loss in (None, *spec.losses) or (absent is not None and a.loss not in absent))
     ]
     if unused and not all(gate.open for gate in spec.gates.values()):
         opened = Judged(spec.with_gates(**dict.fromkeys(spec.gates, True)))
@@ -89,6 +93,7 @@ def _unused(spec: Spec, used: set[Allowance]) -> Iterator[Finding]:
         unused = [a for a in unused if not any(_covers(a, finding) for finding in found)]
     for allowance in unused:
         where = [f', loss="{allowance.loss}"'] if allowance.loss else []
+        unknown = allowance.loss is not None and allowance.loss not in spec.losses
         where += [f', latent="{allowance.latent}"'] if allowance.latent else []
         where += [f', module="{allowance.module}"'] if allowance.module else []
         yield find(
@@ -97,6 +102,7 @@ def _unused(spec: Spec, used: set[Allowance]) -> Iterator[Finding]:
             subject=allowance.latent or allowance.module,
             allowed=allowance.rule,
             detail="".join(where),
+            hint=nearest(allowance.loss or "", spec.losses) if unknown else "",
         )
 
 

@@ -72,7 +72,8 @@ def _key(judged: Judged, loss: JudgedLoss) -> Any:
 
 
 def dead_routes(judged: Judged) -> Iterator[Finding]:
-    """Losses that reach nothing, and `updates=` that names what cannot be reached."""
+    """Losses that train nothing, and `updates=` that names what cannot be reached."""
+    trained = {loss for phase in judged.spec.all_phases() for loss in phase.losses}
     for loss in judged.losses:
         row, declared = judged.routes[loss.name], loss.declared
         missing = [m for m in declared.updates or () if m not in row.modules]
@@ -82,6 +83,8 @@ def dead_routes(judged: Judged) -> Iterator[Finding]:
         elif not row.modules:
             stops = dict.fromkeys(w for m in judged.routes.modules for w in row[m].where)
             detail = "updates no module" + (f": {'; '.join(stops)}" if stops else "")
+        elif loss.name not in trained:
+            detail = f"stands in no phase: {', '.join(judged.spec.phases)}"
         else:
             continue
         yield find("dead-route", loss=loss.name, place=declared.place, detail=detail)

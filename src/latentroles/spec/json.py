@@ -159,6 +159,7 @@ def _read(data: Mapping[str, Any]) -> "Spec":
         p["name"]: Phase(p["name"], tuple(p["losses"]), p["steps"]) for p in data["phases"]
     }
     spec.allowances = [Allowance(**a) for a in data["allowances"]]
+    spec.absent = None
     return spec
 
 

@@ -44,7 +44,7 @@ class _Copy:
         new.targets = {n: Target(new, n, t.of, t.decay, t.place) for n, t in old.targets.items()}
         for held in ("gates", "states", "noises", "actions", "phases"):
             getattr(new, held).update(getattr(old, held))
-        new.allowances = list(old.allowances)
+        new.allowances, new.absent = list(old.allowances), old.absent
         self._loops: dict[tuple[int, frozenset[Stop]], int] = {}
         whole = {None: {}} | {loss: {} for loss in old.losses}
         self._known: dict[str | None, dict[Expr, Expr]] = whole

@@ -58,6 +58,8 @@ class Spec:
         self.actions: dict[str, Discrete | Box] = {}
         self.phases: dict[str, Phase] = {}
         self.allowances: list[Allowance] = []
+        # Losses of weight 0, which an allowance may name; a spec from JSON does not know them.
+        self.absent: set[str] | None = set()
         self._table: dict[tuple[Any, ...], Expr] = {}
         self._scans: dict[Any, int] = {}
         self._next_scan = 0
@@ -256,6 +258,8 @@ class Spec:
         if isinstance(weight, Real):
             weight = float(weight)
             if weight == 0.0:
+                if self.absent is not None:
+                    self.absent.add(name)
                 return
             if not 0.0 < weight < float("inf"):
                 raise SpecError(
