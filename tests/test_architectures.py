@@ -104,6 +104,22 @@ def on_torch(layer: nn.Layer, x: np.ndarray) -> np.ndarray:
     return in_torch.build(layer, weights_for(layer), "float64")(torch.tensor(x)).detach().numpy()
 
 
+# torch's own forward derivatives say this of themselves.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.parametrize("name", ["vit", "transformer, causal"])
+def test_torch_modules_pass_through_plain_transformations(name):
+    layer, reads, _ = TINY[name]
+    module = in_torch.build(layer, weights_for(layer), "float64")
+    x = torch.tensor(np.random.default_rng(0).normal(size=(2, 3, *reads)))
+    wanted = module(x.flatten(0, 1)).unflatten(0, (2, 3))
+    torch.testing.assert_close(torch.vmap(module)(x), wanted)
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x[0]), wanted[0])
+    _, moved = torch.func.jvp(module, (x[0],), (x[1],))
+    there, back = module(x[0] + 1e-6 * x[1]), module(x[0] - 1e-6 * x[1])
+    torch.testing.assert_close(moved, (there - back) / 2e-6, rtol=1e-6, atol=1e-6)
+
+
 tokens = st.integers(0, 99).map(lambda seed: np.random.default_rng(seed).normal(size=(2, 5, 4)))
 orders = st.permutations(range(5))
 

@@ -4,10 +4,10 @@ Each takes (N, *event); its parameters have the neutral names and layout. Those 
 the meta device or empty: `layers.build` gives them their values.
 """
 
-import einops
+import math
+
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 
 class GRU(torch.nn.Module):
@@ -58,7 +58,11 @@ class ForEach(torch.nn.Module):
 
 
 class Attention(torch.nn.Module):
-    """`latentroles.spec.nn.Attention`; `mask` is its table, or None."""
+    """`latentroles.spec.nn.Attention`; `mask` is its table, or None.
+
+    It is written out: torch's fused attention has no derivative under `torch.func.jvp`, and no
+    rule for `torch.vmap`.
+    """
 
     def __init__(
         self,
@@ -73,16 +77,26 @@ class Attention(torch.nn.Module):
         self.heads, self.causal, self.mask = heads, causal, mask
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = einops.rearrange(self.qkv(x), "n t (k h d) -> k n h t d", k=3, h=self.heads)
-        if self.mask is None:
-            y = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        mask = self.allowed(x)
+        if mask is None:
+            y = scores.softmax(-1) @ v
         else:
-            mask = torch.tensor(self.mask, device=x.device)
             blind = ~mask.any(1, keepdim=True)
             # A softmax over nothing is no number: tokens that read none read all, then forget it.
-            y = scaled_dot_product_attention(q, k, v, attn_mask=mask | blind)
-            y = y.masked_fill(blind, 0.0)
-        return self.output(einops.rearrange(y, "n h t d -> n t (h d)"))
+            scores = scores.masked_fill(~(mask | blind), -math.inf)
+            y = (scores.softmax(-1) @ v).masked_fill(blind, 0.0)
+        return self.output(y.transpose(1, 2).flatten(2))
+
+    def allowed(self, x: Tensor) -> Tensor | None:
+        """Which token may read which, (tokens, tokens); None where each may read all."""
+        if self.mask is not None:
+            return torch.tensor(self.mask, device=x.device)
+        if not self.causal:
+            return None
+        tokens = x.shape[1]
+        return torch.ones(tokens, tokens, dtype=torch.bool, device=x.device).tril()
 
 
 class PrependToken(torch.nn.Module):
