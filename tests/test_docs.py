@@ -28,7 +28,9 @@ def run_blocks(path: Path, skip: str | None = None) -> int:
     [
         ("README.md", "data/trajectories.h5", 1),  # a file that the reader has
         ("docs/language.md", None, 10),
+        ("docs/training.md", None, 7),
         ("docs/checking.md", None, 5),
+        ("docs/words.md", None, 7),
         ("docs/audit/torch.md", None, 8),
         ("docs/audit/jax.md", None, 8),
     ],

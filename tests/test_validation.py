@@ -264,7 +264,7 @@ def test_a_phase_has_settings_of_its_own(backend: QuadraticBackend, tmp_path: Pa
     run = read_run(tmp_path / "run")
     assert run.steps == {"pretrain": 3, "decode": 2}
     assert PhaseSettings.from_json(run.phases["decode"]).optimisers == own.optimisers
-    other = {"decode": PhaseSettings(optimisers={"default": lr.sgd(0.4)})}
+    other = {"decode": PhaseSettings(optimisers=lr.sgd(0.4))}
     with pytest.raises(CheckpointError, match=r"differs .* phases"):
         trained(resume=tmp_path / "run", spec=TWO, phases=other)
 

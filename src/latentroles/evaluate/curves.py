@@ -69,7 +69,7 @@ def draw(
         lowest.set_xlabel("optimiser step", fontsize=7.5, color=_INK)
     heading = f"{title}: losses by step, and at the end"
     if held_out:
-        heading += "; dashed: on data held out"
+        heading += "; dashed: held out"
     if len(starts) > 1:
         heading += f" (phases: {', '.join(f'{name} from {start}' for name, start in starts)})"
     figure.suptitle(heading, fontsize=9, color=_INK, x=0.01, ha="left")

@@ -18,7 +18,7 @@ from latentroles.spec.walk import postorder
 from latentroles.train.loop import Batch
 
 # A latent is constant when it varies by no more than this part of its size, or of what it once was.
-_CONSTANT = 0.01
+_CONSTANT = 0.02
 # It keeps to few dimensions when its effective rank is below both: in dimensions, and in part.
 _FEW, _FEW_OF_ALL = 1.5, 0.02
 _LEAST_DIMENSIONS = 8  # a pose may well keep to one of two or three

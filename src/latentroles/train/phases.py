@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Position:
         arrays: the trainer's snapshot, or None at the very start.
         progress: what the phase's `Progress` remembers, or None.
         record: of the checkpoint.
+        taken_over: whether the phase is done, maybe with other optimisers than those asked for.
     """
 
     phase: int = 0
@@ -54,6 +55,7 @@ class Position:
     arrays: dict[str, np.ndarray] | None = None
     progress: Mapping[str, Any] | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
+    taken_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,14 @@ def find_trained(folder: Path, before: Run) -> tuple[Position, dict[str, int]] |
         position = find_position(folder, before, name)
         if not position.record.get("finished"):
             break
-        found, steps[phase] = position, position.phase_step
+        found, steps[phase] = replace(position, taken_over=True), position.phase_step
     return None if found is None else (found, steps)
+
+
+def _hand_on(arrays: Mapping[str, np.ndarray] | None, trainer: Trainer) -> None:
+    """Weights, targets and states go on from phase to phase; optimisers begin anew."""
+    kept = {n: a for n, a in (arrays or {}).items() if not n.startswith("optimiser/")}
+    trainer.restore({**trainer.snapshot(), **kept})
 
 
 @dataclass
@@ -146,7 +154,9 @@ class PhaseTraining:
     def prepare(self) -> None:
         """Compiles and restores the first phase to train. Writes nothing."""
         self._first = self._trainer(list(self.plans)[self.position.phase])
-        if self.position.arrays is not None:
+        if self.position.taken_over:
+            _hand_on(self.position.arrays, self._first)
+        elif self.position.arrays is not None:
             self._first.restore(self.position.arrays)
 
     def train(self, folder: Path) -> Outcome:
@@ -194,17 +204,13 @@ class PhaseTraining:
             return backend.trainer(model, plan.optimisers, plan.groups, run.seed)
 
     def _next(self, folder: Path, before: str, phase: str, previous: Trainer) -> Trainer:
-        """The trainer of a phase that follows another one.
-
-        Weights, targets and states go on; optimisers begin anew with each phase.
-        """
+        """The trainer of a phase that follows another one."""
         trainer = self._trainer(phase)
         arrays = previous.snapshot()
         if self.plans[phase].start == "best":
             name = checkpoint.name_of(checkpoint.BEST, before, self.plans)
             arrays = checkpoint.load(folder, name).arrays
-        kept = {name: a for name, a in arrays.items() if not name.startswith("optimiser/")}
-        trainer.restore({**trainer.snapshot(), **kept})
+        _hand_on(arrays, trainer)
         return trainer
 
     def _progress(self, phase: str) -> Progress:

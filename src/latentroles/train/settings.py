@@ -9,7 +9,7 @@ from latentroles.errors import SpecError, TrainingError, nearest
 from latentroles.routes import routes
 from latentroles.spec import Spec
 from latentroles.train import optimisers as optimisers_
-from latentroles.train.groups import assign
+from latentroles.train.groups import DEFAULT, assign
 
 TOTAL = "total"
 DEFAULT_STEPS = 2000
@@ -52,7 +52,7 @@ class PhaseSettings:
 
     Attributes:
         steps: optimiser steps; they go before those that the spec declares.
-        optimisers: by name. groups: module -> name of its optimiser.
+        optimisers: by name, or one for all. groups: module -> name of its optimiser.
         early_stopping: when the phase ends before its steps are done.
         start: which weights of the phase before it starts from: its "last" ones, or the "best" by
             validation.
@@ -71,6 +71,8 @@ class PhaseSettings:
         if self.steps is not None:
             arguments.integer("PhaseSettings", "steps", self.steps, "optimiser steps")
         arguments.choice("PhaseSettings", "start", self.start, STARTS)
+        if self.optimisers is not None:
+            object.__setattr__(self, "optimisers", by_name(self.optimisers))
 
     def to_json(self) -> dict[str, Any]:
         """Returns all fields but `steps`, which a resumed run may change; see `from_json`."""
@@ -123,7 +125,7 @@ def plan_phases(
 
     Raises:
         SpecError: a phase, a module, an optimiser or a loss is named that is not there.
-        TrainingError: an optimiser of another library; something that needs validation without it.
+        TrainingError: something needs validation, and there is none.
     """
     declared = {phase.name: phase for phase in spec.all_phases()}
     for name, settings in phases.items():
@@ -146,7 +148,6 @@ def plan_phases(
             early_stopping=own.early_stopping or early_stopping,
             start=own.start,
         )
-        _refuse_foreign(plan.optimisers)
         reached = set().union(*(table[loss].modules for loss in phase.losses))
         assign(spec.modules, reached, plan.optimisers, plan.groups)
         _refuse_unvalidated(name, plan, phase.losses, first=index == 0, validated=validated)
@@ -176,13 +177,20 @@ def _refuse_unvalidated(
         )
 
 
-def _refuse_foreign(optimisers: Mapping[str, Any]) -> None:
-    for name, optimiser in optimisers.items():
+def by_name(optimisers: Any) -> dict[str, Any]:
+    """Returns optimisers by name; one alone is that of all modules.
+
+    Raises:
+        TrainingError: one is not latentroles' own.
+    """
+    named = dict(optimisers) if isinstance(optimisers, Mapping) else {DEFAULT: optimisers}
+    for name, optimiser in named.items():
         if not hasattr(optimiser, "to_json"):
             raise TrainingError(
                 f"optimisers= takes latentroles' own, which both backends follow; {name!r} is "
                 f"{type(optimiser).__name__}. Write lr.adamw(1e-3), lr.adam(...) or lr.sgd(...)."
             )
+    return named
 
 
 def with_steps(plans: Mapping[str, PhasePlan], steps: Mapping[str, int]) -> dict[str, PhasePlan]:

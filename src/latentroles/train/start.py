@@ -40,6 +40,7 @@ from latentroles.train.settings import (
     EarlyStopping,
     PhaseSettings,
     as_json,
+    by_name,
     plan_phases,
     with_steps,
 )
@@ -66,7 +67,7 @@ def train(
     backend: str = "torch",
     steps: int | None = None,
     out: str | Path | None = None,
-    optimisers: Mapping[str, Any] | None = None,
+    optimisers: Any = None,
     groups: Mapping[str, str] | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -98,8 +99,8 @@ def train(
         backend: "torch" or "jax".
         steps: optimiser steps of each phase; None is what the phase declares, else 2000.
         out: folder of the run; None is `runs/<spec>-<backend>-<number>`.
-        optimisers: by name; "default" has every module that `groups` does not name. None is
-            {"default": adamw(1e-3)}.
+        optimisers: by name, "default" having every module that `groups` does not name; or one for
+            all. None is adamw(1e-3).
         groups: module -> name of its optimiser.
         seed: of the weights, the noise and the windows.
         device: of the backend, such as "cuda"; None is its own choice.
@@ -154,7 +155,7 @@ def train(
         from latentroles.train.optimisers import adamw
 
         optimisers = {"default": adamw(1e-3)}
-    optimisers = dict(optimisers) if isinstance(optimisers, Mapping) else {"default": optimisers}
+    optimisers = by_name(optimisers)
     own = dict(phases or {})
     plans = plan_phases(
         spec,
