@@ -229,6 +229,51 @@ def check_what_is_asked_arrives_and_is_gone_afterwards(pytester: pytest.Pytester
     assert policy.POLICY == policy.Policy()
 
 
+GOLDEN = """
+    import pytest
+    import latentroles as lr
+    from latentroles.testing import assert_routes
+
+    def table(stop):
+        s = lr.Spec("golden")
+        x = s.observation("x", (2,))
+        below, head = (s.module(name, lr.nn.linear(2, 2)) for name in ("below", "head"))
+        y = below(x)
+        s.loss("l", lr.losses.mse(head(y.stop() if stop else y), x))
+        return lr.routes(s)
+
+    def test_golden(): assert_routes(table({stop}), "{path}")
+    def test_said(): assert_routes(table(True), {{"l": {{"head"}}}})
+"""
+
+
+def check_golden_files_are_written_when_asked(pytester: pytest.Pytester) -> None:
+    right = GOLDEN.format(stop=True, path="routes.json")
+    file = pytester.path / "routes.json"
+    pytester.makepyfile(right)
+    run(pytester).assert_outcomes(passed=1, failed=1)
+    assert not file.exists()
+    run(pytester, "--latentroles-update-routes").assert_outcomes(passed=2)
+    run(pytester).assert_outcomes(passed=2)
+
+    written = file.read_text()
+    pytester.makepyfile(right.replace("table(True)", "table(False)"))
+    result = run(pytester)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*not expected: l <- head <- below"])
+    assert file.read_text() == written
+    # What a test says itself is compared all the same.
+    run(pytester, "--latentroles-update-routes").assert_outcomes(passed=1, failed=1)
+    assert file.read_text() != written
+
+
+def test_a_golden_file_that_cannot_be_written_is_said(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(GOLDEN.format(stop=True, path="nowhere/routes.json"))
+    result = run(pytester, "--latentroles-update-routes")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*'nowhere/routes.json' cannot be written: No such file*Fix:*"])
+
+
 @pytest.mark.parametrize("given", ["0", "-3", "many", "2.5", ""])
 def test_a_wrong_number_of_examples_is_refused(pytester: pytest.Pytester, given: str) -> None:
     result = run(pytester, f"--latentroles-examples={given}")
@@ -448,6 +493,11 @@ def test_something_heavy_would_be_seen() -> None:
 
 # Each check, and the plugins that it rejects -----------------------------------------------------
 
+
+def _compares_all_the_same(config: pytest.Config) -> None:
+    config.option.latentroles_update_routes = False
+
+
 CHECKS: dict[Check, list[tuple[str, Any]]] = {
     check_the_chosen_are_tested: [
         ("_chosen", lambda config: ("torch",)),
@@ -472,6 +522,7 @@ CHECKS: dict[Check, list[tuple[str, Any]]] = {
         ("_examples", lambda config: None),
         ("_examples", lambda config: 7),
     ],
+    check_golden_files_are_written_when_asked: [("_examples", _compares_all_the_same)],
     check_a_failing_property_ends_with_its_script: [("_cases", lambda error: [])],
     check_cases_are_found_where_they_are: [
         ("_cases", lambda error: [c] if (c := getattr(error, "latentroles_case", None)) else []),

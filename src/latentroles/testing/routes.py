@@ -1,6 +1,7 @@
 """`assert_routes`: the test that keeps a gradient leak out."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from ..audit.expected import (
     Expected,
@@ -12,8 +13,9 @@ from ..audit.expected import (
     surprises,
 )
 from ..audit.names import received
-from ..errors import AuditError, user_line
+from ..errors import AuditError, SpecError, user_line
 from ..routes.table import Cell, RouteTable
+from .policy import POLICY
 
 
 def assert_routes(
@@ -27,7 +29,8 @@ def assert_routes(
     Args:
         table: what was found: `lr.routes(spec)`, or an audit of a training step.
         expected: {loss: the modules that it updates}, a loss that is left out updates none; or
-            the table that is right, or the path where `table.save("routes.json")` wrote it. Two
+            the table that is right, or the path where `table.save("routes.json")` wrote it; with
+            `pytest --latentroles-update-routes` the file at the path is written, not compared. Two
             tables that know it must agree on how many parameters of a module are reached.
         latents: {loss: the latents that its gradient flows into}; None asserts nothing of them.
 
@@ -43,6 +46,8 @@ def assert_routes(
             f"{user_line()}assert_routes takes a RouteTable first, received "
             f"{received(table)}. Fix: `assert_routes(audit.routes(...), expected)`."
         )
+    if isinstance(expected, str | Path) and POLICY.update_routes:
+        _update(table, expected)
     wanted = expected_modules(table, expected)
     problems = _problems(table, wanted, live_modules(table), "updates")
     if latents is not None:
@@ -51,6 +56,16 @@ def assert_routes(
         problems += _problems(table, wanted, found, "gradient flows into")
     if problems:
         raise AssertionError("\n".join([f"the routes of {table.name!r} changed", *problems]))
+
+
+def _update(table: RouteTable, path: str | Path) -> None:
+    try:
+        table.save(path)
+    except OSError as error:
+        raise SpecError(
+            f"{user_line()}the golden file {str(path)!r} cannot be written: {error.strerror}. Fix: "
+            "make its folder, or pass another path."
+        ) from error
 
 
 def _problems(
