@@ -2,12 +2,12 @@
 
 Every loop word that is drawn has been run, and returns. In a finite environment every loop of at
 most `max_length` letters can be drawn, from every recurrent state. A failing one shrinks by letters
-that it can do without, and by shorter ways home: nearly always to a shortest one, and where that
-must be certain, `latentroles.words.Loops` lists them all by length. Where the states are too many
-to list, loops go out, round and back.
+that it can do without and by shorter ways home, mostly to a shortest one; `shortest` finds one for
+certain. Where the states are too many to list, loops go out, round and back.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -108,6 +108,31 @@ def place_loops(
         return known[state]
 
     return states(environment, recurrent=True).flatmap(of)
+
+
+def shortest(
+    environment: Environment,
+    state: Any,
+    fails: Callable[[Word], bool],
+    *,
+    max_length: int = 12,
+    place: bool = False,
+) -> Word | None:
+    """The first loop word from a state for which `fails` is true, by length; None without one.
+
+    Tries them all, in an environment whose states can be listed. A hypothesis that has found some
+    failing word need not look further than its length.
+
+    Raises:
+        WordError: the state is transient, or the states cannot be listed.
+    """
+    graph = _graph(environment)
+    if graph is None:
+        raise WordError(
+            f"{user_line()}the states of {environment.name} are too many to list, and so are its "
+            "loops. Fix: draw them with `loop_words`."
+        )
+    return next(filter(fails, Loops(graph, state, max_length=max_length, place=place)), None)
 
 
 def _graph(environment: Environment) -> Transitions | None:
