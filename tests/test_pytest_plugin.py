@@ -427,6 +427,13 @@ def test_a_script_may_hold_any_text(reason: str) -> None:
     assert names["found"] == spec.to_json()
 
 
+def test_a_call_without_a_spec_is_its_own_script() -> None:
+    case = CaseScript("found = math.pi", None, ("import math",))
+    names: dict[str, Any] = {}
+    exec(case.script(), names)
+    assert (round(names["found"], 2), case.json()) == (3.14, "")
+
+
 def test_the_innermost_call_is_the_one_that_is_shown() -> None:
     spec = lr.Spec("nested")
     with pytest.raises(ValueError, match="away") as caught, reproducible("outer(spec)", spec):

@@ -11,32 +11,35 @@ from ..spec.spec import Spec
 
 @dataclass(frozen=True)
 class CaseScript:
-    """A call that failed on a spec.
+    """A call that failed.
 
     Args:
         call: Python text that repeats it, in which the spec is `spec`: "laws.S3(spec, seed=2)".
-        spec: the spec.
+        spec: the spec; None where the call reads none.
         imports: the lines that `call` needs.
         text: the declaration of the spec as Python text that binds it to `s`, where there is one.
     """
 
     call: str
-    spec: Spec
+    spec: Spec | None
     imports: tuple[str, ...] = ()
     text: str = ""
 
     def script(self) -> str:
         """A program that ends in the same error. It needs no other file."""
+        heads, declared = ["import latentroles as lr"], []
         if self.text:
-            heads, declared = ["import latentroles as lr"], [self.text.strip(), "spec = s"]
-        else:
-            heads = ["import json", "", "import latentroles as lr"]
+            declared = [self.text.strip(), "spec = s", ""]
+        elif self.spec is not None:
+            heads = ["import json", "", *heads]
             # A raw string: JSON has no three quotation marks in a row.
-            declared = [f'spec = lr.Spec.from_json(json.loads(r"""\n{self.json()}\n"""))']
-        return "\n".join([*heads, *self.imports, "", *declared, "", self.call, ""])
+            declared = [f'spec = lr.Spec.from_json(json.loads(r"""\n{self.json()}\n"""))', ""]
+        return "\n".join([*heads, *self.imports, "", *declared, self.call, ""])
 
     def json(self) -> str:
-        """The spec's JSON, one line for each of its parts."""
+        """The spec's JSON, one line for each of its parts; "" without a spec."""
+        if self.spec is None:
+            return ""
         parts = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in self.spec.to_json().items()]
         return "{" + ",\n ".join(parts) + "}"
 
@@ -47,7 +50,7 @@ def reproducible(call: str, subject: Any, *imports: str) -> Iterator[None]:
 
     Args:
         call: as in CaseScript.
-        subject: a Spec, or a Program of `latentroles.testing.strategies`.
+        subject: a Spec, a Program of `latentroles.testing.strategies`, or None.
     """
     try:
         yield
