@@ -14,13 +14,14 @@ from latentroles.plan.build import Plan
 from latentroles.routes import graph
 from latentroles.rules.facts import Table
 from latentroles.rules.unrolled import Unrolled
+from latentroles.testing.laws import Case, compiled, inputs
 from latentroles.testing.strategies import programs, write
 from latentroles_jax import audit as jax_audit
 from latentroles_jax.precision import x64
 from latentroles_specs.hzp import hzp
 from latentroles_torch import audit as torch_audit
-from laws.case import Case, compiled, steps
-from test_mutants import frozen_parameters_for_live_ones, planted, refs
+from mutated import registered
+from test_mutants import frozen_parameters_for_live_ones, refs
 
 many = settings(max_examples=4 * settings.default.max_examples)
 
@@ -30,7 +31,7 @@ def parts(spec: lr.Spec) -> list[str]:
 
 
 def torch_routes(model, case: Case) -> dict[str, frozenset[str]]:
-    out = model(*steps(model).inputs(model, case), case.step)
+    out = model(*inputs(model, case), case.step)
     losses = {name: value for name, value in out.losses.items() if value.requires_grad}
     found = {name: frozenset() for name in out.losses}
     if losses:
@@ -49,7 +50,7 @@ def jax_routes(model, case: Case) -> dict[str, frozenset[str]]:
         return {name: jnp.asarray(value) for name, value in whole(*given, case.step).losses.items()}
 
     with x64():
-        given = steps(model).inputs(model, case)
+        given = inputs(model, case)
         modules = {name: getattr(model, name) for name in names}
         return dict(jax_audit.routes(losses, modules, given).live)
 
@@ -79,7 +80,7 @@ def agrees(found: dict[str, frozenset[str]], case: Case) -> None:
 def test_the_audit_of_the_compiled_torch_model_finds_the_declared_routes(program):
     assume(parts(program.spec))
     for case in Case.all_of(program.spec):
-        agrees(torch_routes(compiled(case), case), case)
+        agrees(torch_routes(compiled(case, "torch"), case), case)
 
 
 @given(programs())
@@ -97,7 +98,7 @@ def test_hzp_has_one_table_in_three_readings(opened):
     spec = hzp(frame=(3, 8, 8), dim=6, horizon=3)
     spec = spec.with_gates(**{gate: gate in opened for gate in GATES})
     case, declared = Case.of(spec), lr.routes(spec).live
-    assert torch_routes(compiled(case), case) == declared
+    assert torch_routes(compiled(case, "torch"), case) == declared
     assert jax_routes(compiled(case, "jax"), case) == declared
 
 
@@ -110,7 +111,8 @@ def no_stop_at_all(plan: Plan) -> None:
 @pytest.mark.parametrize(("backend", "audit"), [("torch", torch_routes), ("jax", jax_routes)])
 def test_a_compiled_model_with_another_route_is_found(mutant, backend, audit):
     case = Case.of(hzp(frame=(3, 8, 8), dim=6, horizon=3))
-    assert audit(compiled(case, backend, plan=planted(mutant)), case) != lr.routes(case.spec).live
+    model = compiled(case, registered(backend, plan=mutant))
+    assert audit(model, case) != lr.routes(case.spec).live
 
 
 def test_the_two_bounds_nearly_always_meet():

@@ -130,7 +130,8 @@ class Model(eqx.Module):
 
     def inputs(self, batch: Mapping[str, Any]) -> dict[str, Array]:
         """A batch of numpy arrays on the model's device, in its dtype; uint8 becomes [0, 1]."""
-        return {n: self._input(n, batch[n]) for n in batch if n in self.spec.inputs}
+        with of_dtype(self.dtype)():
+            return {n: self._input(n, batch[n]) for n in batch if n in self.spec.inputs}
 
     def place(self, batch: Mapping[str, Any]) -> dict[str, Array]:
         """A batch on the model's device with pixels as bytes: the step scales them itself."""
@@ -159,8 +160,7 @@ class Model(eqx.Module):
 
         `like` is a batch, which gives the sizes; it is needed where a noise has a batch axis.
         """
-        drawn = draw_noise(self.spec, self.seed if seed is None else seed, step, like)
-        return {n: jax.device_put(a.astype(self.dtype), self.device) for n, a in drawn.items()}
+        return arrays(self, draw_noise(self.spec, self.seed if seed is None else seed, step, like))
 
     def initial_state(self) -> dict[str, Array]:
         """The states before the first step."""
@@ -273,6 +273,15 @@ def load_weights(model: Model, held: Mapping[str, Mapping[str, np.ndarray]]) -> 
             module = layers.with_weights(model.spec._layer(name), getattr(model, name), arrays)
         model = eqx.tree_at(lambda m, name=name: getattr(m, name), model, module)
     return model
+
+
+def arrays(model: Model, named: Mapping[str, Any]) -> dict[str, Array]:
+    """Arrays of numpy, such as states and noise, as the model takes them."""
+    with of_dtype(model.dtype)():
+        return {
+            n: jax.device_put(np.asarray(a).astype(model.dtype), model.device)
+            for n, a in named.items()
+        }
 
 
 def gradients(

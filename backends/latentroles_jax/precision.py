@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from latentroles import arguments
 from latentroles.errors import SpecError
@@ -32,6 +33,12 @@ def x64() -> AbstractContextManager:
 def of_dtype(dtype: Any) -> Callable[[], AbstractContextManager]:
     """Returns the context to work in with arrays of `dtype`, a dtype or its name."""
     return x64 if jnp.dtype(dtype) == jnp.float64 else nullcontext
+
+
+def to_numpy(value: jax.Array) -> np.ndarray:
+    """Returns a copy; bfloat16 as float32."""
+    array = np.array(value)
+    return array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
 
 
 def device_of(name: Any) -> Any:

@@ -1,19 +1,21 @@
-"""The masked per-loss reference on JAX: one backward pass per loss."""
+"""One step on JAX, each loss differentiated by itself: compiled, and as the masked reference."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from latentroles.spec.expr import Expr
-from latentroles.testing.reference import evaluate
+from latentroles.testing.reference import Results, evaluate
 
-from . import ops
+from . import layers, ops
 from .emit import dims_of
 from .model import Model, gradients_by_path
-from .precision import of_dtype
+from .precision import of_dtype, to_numpy
 
 
 class Primitives:
@@ -70,10 +72,57 @@ class Primitives:
 _NUMPY_NAMES = {"sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative"}
 
 
-def reference(
+def loss_gradients(
     model: Model, batch: Any, noise: Any = None, state: Any = None, step: int = 0
+) -> Results:
+    """One compiled step, with the gradient of each loss by itself.
+
+    Everything is one jitted function: compiling it is nearly all of the cost.
+    """
+    arrays, rest = eqx.partition(model, eqx.is_inexact_array)
+    names = list(model.plan.losses)
+
+    @jax.jit
+    def run(arrays: Any, given: Any) -> Any:
+        def losses(arrays: Any) -> Any:
+            out = eqx.combine(arrays, rest)(*given, step)
+            return jnp.stack([out.losses[n] for n in names]), out
+
+        values, pull, out = jax.vjp(losses, arrays, has_aux=True)
+        return jax.vmap(pull)(jnp.eye(len(names), dtype=values.dtype))[0], out
+
+    with of_dtype(model.dtype)():
+        grads, out = run(arrays, (model.inputs(batch), noise, state))
+        return Results(
+            {n: to_numpy(out.losses[n]) for n in names},
+            to_numpy(out.total),
+            {n: to_numpy(v) for n, v in out.latents.items()},
+            {n: to_numpy(v) for n, v in out.state.items()},
+            {n: _everywhere(model, grads, i) for i, n in enumerate(names)},
+        )
+
+
+def _everywhere(model: Model, grads: Any, i: int) -> dict[str, dict[str, np.ndarray]]:
+    """The gradient of loss i in every module and, which must be zero, in every target."""
+    chosen = jax.tree.map(lambda g: g[i], grads)
+    return {
+        name: layers.weights_of(model.spec._layer(name), getattr(chosen, name))
+        for name in [*model.spec.modules, *model.spec.targets]
+    }
+
+
+def reference(
+    model: Model,
+    batch: Any,
+    noise: Any = None,
+    state: Any = None,
+    step: int = 0,
+    evaluate: Callable[..., Any] = evaluate,
 ) -> tuple[dict[str, float], dict[str, dict[str, dict[str, Any]]]]:
     """The value and the gradient of each loss of the model's phase, unweighted, each on its own.
+
+    Args:
+        evaluate: what interprets an expression, as `testing.reference.evaluate` does.
 
     Returns:
         ({loss: value}, {loss: {module: {path: array}}}).
@@ -84,7 +133,7 @@ def reference(
         **(model.initial_state() if state is None else state),
     }
     with of_dtype(model.dtype)():
-        found = {name: _gradient(model, name, leaves) for name in model.plan.losses}
+        found = {name: _gradient(model, name, leaves, evaluate) for name in model.plan.losses}
         return (
             {name: float(value) for name, (value, _) in found.items()},
             {name: gradients_by_path(model, grads) for name, (_, grads) in found.items()},
@@ -93,7 +142,9 @@ def reference(
 
 # Compiled, one loss at a time: op by op, JAX compiles every operation on its own.
 @eqx.filter_jit
-def _gradient(model: Model, name: str, leaves: dict[str, Array]) -> tuple[Array, Any]:
+def _gradient(
+    model: Model, name: str, leaves: dict[str, Array], evaluate: Callable[..., Any]
+) -> tuple[Array, Any]:
     loss = model.spec.losses[name]
 
     def value(model: Model) -> Array:

@@ -18,7 +18,7 @@ from . import model as models
 from . import optim
 from .layers import leaf
 from .model import Model
-from .precision import of_dtype
+from .precision import of_dtype, to_numpy
 
 Params = dict[str, Array]
 
@@ -140,7 +140,7 @@ class Trainer:
                 )
                 for name, optimiser in self._optimisers.items()
             }
-            self.state = {n: jnp.asarray(a, self.model.dtype) for n, a in held["state"].items()}
+            self.state = models.arrays(self.model, held["state"])
 
 
 @eqx.filter_jit
@@ -168,9 +168,3 @@ def put(model: Model, params: Params) -> Model:
     if not params:
         return model
     return eqx.tree_at(lambda m: list(take(m, list(params)).values()), model, list(params.values()))
-
-
-def to_numpy(value: Array) -> np.ndarray:
-    """A copy; bfloat16 as float32."""
-    array = np.array(value)
-    return array.astype(np.float32) if array.dtype == jnp.bfloat16 else array

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import layers, model, ops, reference
+from . import layers, model, ops, reference, transforms
 from .emit import TorchDialect
 from .precision import device_of, x64
 from .trainer import Trainer
@@ -14,6 +14,11 @@ class TorchBackend:
     name = "torch"
     # torch does not differentiate a target's parameters: they do not require a gradient.
     targets_flow = False
+    # What the laws may ask of it: see `latentroles.testing.laws.CAPABILITIES`.
+    capabilities = frozenset(
+        {"gradients", "source", "training", "float64", "bfloat16", "compile", "remat", "vmap"}
+    )
+    pace = 1.0
     dialect = TorchDialect()
     build = staticmethod(model.build)
     weights = staticmethod(model.weights)
@@ -22,7 +27,10 @@ class TorchBackend:
     reserved_names = staticmethod(model.reserved_names)
     trainable = staticmethod(model.trainable)
     update_targets = staticmethod(model.update_targets)
+    arrays = staticmethod(model.arrays)
+    loss_gradients = staticmethod(reference.loss_gradients)
     reference = staticmethod(reference.reference)
+    transformed = staticmethod(transforms.transformed)
     layers = layers
     ops = ops
     x64 = staticmethod(x64)

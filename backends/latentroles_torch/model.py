@@ -24,7 +24,7 @@ from latentroles.spec.schedules import value as schedule_value
 from latentroles.spec.spec import Spec
 
 from . import layers
-from .precision import device_of, dtype_of
+from .precision import device_of, dtype_of, to_numpy
 
 
 @dataclass
@@ -115,10 +115,7 @@ class Model(torch.nn.Module):
 
         `like` is a batch, which gives the sizes; it is needed where a noise has a batch axis.
         """
-        drawn = draw_noise(self.spec, self.seed if seed is None else seed, step, like)
-        return {
-            n: torch.from_numpy(np.asarray(a)).to(self.device, self.dtype) for n, a in drawn.items()
-        }
+        return arrays(self, draw_noise(self.spec, self.seed if seed is None else seed, step, like))
 
     def initial_state(self) -> dict[str, Tensor]:
         """The states before the first step."""
@@ -222,6 +219,13 @@ def load_weights(model: Model, held: Mapping[str, Mapping[str, np.ndarray]]) -> 
     return model
 
 
+def arrays(model: Model, named: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Arrays of numpy, such as states and noise, as the model takes them."""
+    return {
+        n: torch.from_numpy(np.array(a)).to(model.device, model.dtype) for n, a in named.items()
+    }
+
+
 def gradients(
     model: Model, batch: Any, noise: Any = None, state: Any = None, step: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -230,19 +234,27 @@ def gradients(
     return gradients_of(model, out.total)
 
 
-def gradients_of(model: Model, value: Tensor) -> dict[str, dict[str, np.ndarray]]:
-    """The gradient of a scalar in every module's parameters."""
+def gradients_of(
+    model: Model, value: Tensor, *, keep: bool = False
+) -> dict[str, dict[str, np.ndarray]]:
+    """The gradient of a scalar in every module's parameters.
+
+    Args:
+        keep: whether another scalar of the same graph is still to be differentiated.
+    """
     params = {
         (name, path): p
         for name in model.spec.modules
         for path, p in getattr(model, name).named_parameters()
     }
     if value.requires_grad:
-        found = torch.autograd.grad(value, list(params.values()), allow_unused=True)
+        found = torch.autograd.grad(
+            value, list(params.values()), allow_unused=True, retain_graph=keep
+        )
     else:
         found = (None,) * len(params)
     result: dict[str, dict[str, np.ndarray]] = {name: {} for name in model.spec.modules}
     for ((name, path), p), g in zip(params.items(), found, strict=True):
         g = torch.zeros_like(p) if g is None else g
-        result[name][path] = (g.float() if g.dtype == torch.bfloat16 else g).cpu().numpy()
+        result[name][path] = to_numpy(g)
     return result

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from latentroles import arguments
@@ -19,6 +20,13 @@ def dtype_of(name: str) -> torch.dtype:
 def x64() -> AbstractContextManager:
     """Returns the context in which float64 exists: in PyTorch, always."""
     return nullcontext()
+
+
+def to_numpy(value: torch.Tensor) -> np.ndarray:
+    """Returns a copy without its graph; bfloat16 as float32."""
+    value = value.detach()
+    value = value.float() if value.dtype == torch.bfloat16 else value
+    return value.cpu().numpy().copy()
 
 
 def device_of(name: Any) -> torch.device:

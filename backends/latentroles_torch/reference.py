@@ -1,16 +1,18 @@
-"""The masked per-loss reference on torch: one backward pass per loss."""
+"""One step on torch, each loss differentiated by itself: compiled, and as the masked reference."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from latentroles.spec.expr import Expr
-from latentroles.testing.reference import evaluate
+from latentroles.testing.reference import Results, evaluate
 
 from . import ops
 from .emit import dims_of
 from .model import Model, gradients_of
+from .precision import to_numpy
 
 
 class Primitives:
@@ -65,10 +67,32 @@ class Primitives:
         return ops.expand(x, new, sizes)
 
 
-def reference(
+def loss_gradients(
     model: Model, batch: Any, noise: Any = None, state: Any = None, step: int = 0
+) -> Results:
+    """One compiled step, with the gradient of each loss by itself."""
+    out = model(model.inputs(batch), noise, state, step)
+    return Results(
+        {n: to_numpy(v) for n, v in out.losses.items()},
+        to_numpy(out.total),
+        {n: to_numpy(v) for n, v in out.latents.items()},
+        {n: to_numpy(v) for n, v in out.state.items()},
+        {n: gradients_of(model, v, keep=True) for n, v in out.losses.items()},
+    )
+
+
+def reference(
+    model: Model,
+    batch: Any,
+    noise: Any = None,
+    state: Any = None,
+    step: int = 0,
+    evaluate: Callable[..., Any] = evaluate,
 ) -> tuple[dict[str, float], dict[str, dict[str, dict[str, Any]]]]:
     """The value and the gradient of each loss of the model's phase, unweighted, each on its own.
+
+    Args:
+        evaluate: what interprets an expression, as `testing.reference.evaluate` does.
 
     Returns:
         ({loss: value}, {loss: {module: {path: array}}}).

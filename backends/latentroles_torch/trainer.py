@@ -13,6 +13,7 @@ from latentroles.train.snapshots import nested
 from . import model as models
 from .model import Model
 from .optim import Group
+from .precision import to_numpy
 
 
 class Trainer:
@@ -101,19 +102,10 @@ class Trainer:
         models.load_weights(self.model, held["weights"])
         for name, group in self._groups.items():
             group.restore(held["optimiser"][name])
-        self.state = {
-            n: torch.from_numpy(np.array(a)).to(self.model.device, self.model.dtype)
-            for n, a in held["state"].items()
-        }
+        self.state = models.arrays(self.model, held["state"])
 
 
 def _values(out: models.Outputs) -> dict[str, float]:
     """The losses and their "total" as floats, brought from the device at once."""
     values = torch.stack([*(v.detach() for v in out.losses.values()), out.total.detach()])
     return dict(zip([*out.losses, "total"], values.double().tolist(), strict=True))
-
-
-def to_numpy(value: torch.Tensor) -> np.ndarray:
-    """A copy; bfloat16 as float32."""
-    value = value.float() if value.dtype == torch.bfloat16 else value
-    return value.cpu().numpy().copy()

@@ -2,6 +2,7 @@
 
 import builtins
 import linecache
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -57,8 +58,10 @@ def compile(
     # From its own data, so that a later declaration on `spec` does not reach into the model.
     spec = Spec.from_json(spec.to_json())
     plan = plan_phase(spec, spec.phase_of(phase), targets_flow=chosen.targets_flow)
-    source = emit(spec, chosen, plan)
-    cls = load_class(source, spec, chosen.name, plan.phase.name)
+    cls, source = None, ""
+    if chosen.dialect is not None:  # else it interprets the spec
+        source = emit(spec, chosen, plan)
+        cls = load_class(source, spec, chosen.name, plan.phase.name)
     return chosen.build(cls, plan, source, draw_weights(spec, seed), seed, dtype, device)
 
 
@@ -72,8 +75,10 @@ def load_class(source: str, spec: Spec, backend: str, phase: str) -> type:
     """Executes emitted source; tracebacks and debuggers show its lines."""
     filename = f"<latentroles {spec.name} {phase} {backend} {spec.hash}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    module = ModuleType(f"latentroles_emitted_{spec.name}")
+    module = ModuleType(f"latentroles_emitted_{spec.name}_{phase}_{backend}_{spec.hash}")
     module.__file__ = filename
+    # torch.compile imports the module of every function that the compiled one calls.
+    sys.modules[module.__name__] = module
     exec(builtins.compile(source, filename, "exec"), module.__dict__)
     return getattr(module, class_name(spec.name))
 

@@ -23,6 +23,10 @@ _EXTRAS = {
 }
 
 
+# Backends that a program registered by itself, without a package around them.
+_OWN_BACKENDS: dict[str, Any] = {}
+
+
 def registered(group: str) -> dict[str, EntryPoint]:
     """The entry points of `latentroles.<group>`, by name."""
     found = entry_points(group=f"latentroles.{group}")
@@ -35,7 +39,29 @@ def backend(name: str) -> Any:
     Raises:
         PluginError: it is not registered, or its framework is not installed.
     """
-    return _load("backends", name)
+    return _OWN_BACKENDS[name] if name in _OWN_BACKENDS else _load("backends", name)
+
+
+def backends() -> list[str]:
+    """The names of the registered backends, installed or not, in alphabetical order."""
+    return sorted({*registered("backends"), *_OWN_BACKENDS})
+
+
+def register_backend(name: str, backend: Any) -> None:
+    """Registers a backend for this process, as an entry point would for every one.
+
+    For a backend that is being written, and for tests; a name that is registered so already is
+    given to the new one.
+
+    Raises:
+        PluginError: an installed package registers a backend of that name.
+    """
+    if name in registered("backends"):
+        raise PluginError(
+            f"the backend {name!r} is registered by an installed package already. Choose another "
+            "name."
+        )
+    _OWN_BACKENDS[name] = backend
 
 
 def environment(name: str) -> Any:

@@ -7,7 +7,10 @@ own.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..routes.graph import Graph
 from ..spec.array_functions import array_function
@@ -28,6 +31,24 @@ class Primitives(Protocol):
     def broadcast(self, x: Any, new: list[int], sizes: tuple[int, ...]) -> Any: ...
 
 
+@dataclass(frozen=True)
+class Results:
+    """What one step gives, as numpy arrays in the model's dtype.
+
+    Attributes:
+        losses: each loss, unweighted, a scalar. total: their weighted sum.
+        latents: those that the losses needed. state: the states after the step.
+        gradients: {loss: {module: {path: array}}}, of the unweighted losses. A backend that
+            differentiates targets too gives those as well, so that a law can see that they are 0.
+    """
+
+    losses: dict[str, np.ndarray]
+    total: np.ndarray
+    latents: dict[str, np.ndarray]
+    state: dict[str, np.ndarray]
+    gradients: dict[str, dict[str, dict[str, np.ndarray]]]
+
+
 def evaluate(
     spec: Spec,
     root: Expr,
@@ -41,10 +62,12 @@ def evaluate(
         leaves: columns, noise and states by name.
         mask: the only modules that are not frozen; None for all.
     """
-    return _Interpreter(spec, root, leaves, primitives, mask).value(root)
+    return Interpreter(spec, root, leaves, primitives, mask).value(root)
 
 
-class _Interpreter:
+class Interpreter:
+    """Computes an expression node by node; a subclass may compute a kind of node otherwise."""
+
     def __init__(
         self, spec: Spec, root: Expr, leaves: Mapping[str, Any], primitives: Primitives, mask: Any
     ):
@@ -56,7 +79,7 @@ class _Interpreter:
     def value(self, root: Expr) -> Any:
         for e in self.graph.order:
             if not e.loops() and e not in self.memo and e.kind != "scan":
-                self.memo[e] = self._compute(e, self.memo)
+                self.memo[e] = self.compute(e, self.memo)
         return self.memo[root]
 
     def _extent(self, e: Expr, axis: str) -> int:
@@ -71,7 +94,7 @@ class _Interpreter:
     def _shape(self, e: Expr) -> tuple[int, ...]:
         return (*(self._extent(e, a) for a in e.axes), *e.shape)
 
-    def _compute(self, e: Expr, values: dict[Expr, Any]) -> Any:
+    def compute(self, e: Expr, values: dict[Expr, Any]) -> Any:
         p = self.p
         if e.kind == "leaf":
             return self.leaves[e.attrs[1]]
@@ -127,7 +150,7 @@ class _Interpreter:
             inside = dict(self.memo)
             for e in body:
                 if e.kind != "var":
-                    inside[e] = self._compute(e, inside)
+                    inside[e] = self.compute(e, inside)
                     continue
                 group, index = e.attrs[1:3]
                 if group == "carry":

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from copy import deepcopy
 from typing import Any
 
-import latentroles as lr
+from ...spec import nn
 
 Edge = tuple[int, int]
 Data = dict[str, Any]
@@ -141,5 +141,5 @@ def _skips_first(nodes: list[Any], cut: int) -> bool:
 
 def _trainable(data: Data) -> Iterator[str]:
     for module in data["modules"]:
-        if lr.nn.from_json(module["layer"]).parameters():
+        if nn.from_json(module["layer"]).parameters():
             yield module["name"]
