@@ -115,6 +115,17 @@ def find_trained(folder: Path, before: Run) -> tuple[Position, dict[str, int]] |
     return None if found is None else (found, steps)
 
 
+def forget_later(folder: Path, run: Run, position: Position) -> None:
+    """Makes the end of a phase where the run of `folder` stands: later phases are trained anew."""
+    assert position.arrays is not None
+    checkpoint.save(folder, position.arrays, position.record)
+    for phase in list(run.steps)[position.phase + 1 :]:
+        for kind in (checkpoint.LAST, checkpoint.BEST):
+            name = checkpoint.name_of(kind, phase, run.steps)
+            for ending in ("safetensors", "json"):
+                (folder / f"{name}.{ending}").unlink(missing_ok=True)
+
+
 def _hand_on(arrays: Mapping[str, np.ndarray] | None, trainer: Trainer) -> None:
     """Weights, targets and states go on from phase to phase; optimisers begin anew."""
     kept = {n: a for n, a in (arrays or {}).items() if not n.startswith("optimiser/")}
@@ -247,7 +258,7 @@ class PhaseTraining:
                 log.append(step, span.phase, seconds(), losses, measured.row)
             for warning in measured.warnings:
                 self._say(f"Warning: after step {step}, {warning}")
-            self.screen.update(done, {**losses, **measured.shown})
+            self.screen.update(done, {**losses, **progress.shown})
             return measured.verdict
 
         def save(done: int) -> None:

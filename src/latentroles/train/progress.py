@@ -6,7 +6,7 @@ from typing import Any
 
 from latentroles.train.best import Best
 from latentroles.train.collapse import CollapseWatch
-from latentroles.train.loop import Batch, Losses, Trainer, Verdict
+from latentroles.train.loop import Batch, Trainer, Verdict
 from latentroles.train.metrics import by_name
 from latentroles.train.settings import TOTAL, EarlyStopping
 from latentroles.train.validation import Validation
@@ -18,13 +18,11 @@ class Measured:
 
     Attributes:
         row: for the line of metrics.
-        shown: for the display, beside the losses.
         warnings: those that are new.
         verdict: what is to be done.
     """
 
     row: Mapping[str, Any] = field(default_factory=dict)
-    shown: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     verdict: Verdict = "go on"
 
@@ -38,6 +36,7 @@ class Progress:
         collapse_every: steps between measurements without validation.
         stopping: when the phase ends early, or None.
         watch, best: what is remembered; a resumed run goes on with it.
+        shown: the last validation, for the display beside the losses.
     """
 
     phase: str
@@ -46,6 +45,7 @@ class Progress:
     stopping: EarlyStopping | None
     watch: CollapseWatch
     best: Best = field(default_factory=Best)
+    shown: dict[str, float] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -71,20 +71,20 @@ class Progress:
         if self.validation is None:
             if not self.watch.latents:
                 return Measured()
-            return self._watched(trainer.latents(self.watch.latents), batch, {}, {}, "go on")
+            return self._watched(trainer.latents(self.watch.latents), batch, {}, "go on")
         found = self.validation.run(trainer, self.phase, done, self.watch.latents)
         improved = self.best.see(done, found.losses, self.stopping)
+        judged = self.stopping.loss if self.stopping else TOTAL
+        self.shown = {f"validation {judged}": found.losses[judged]}
         row = {"validation": by_name(found.losses)}
         verdict = "end" if self.ended else "save" if improved else "go on"
-        held = self.validation.batches[0]
-        return self._watched(found.latents, held, row, self._shown(found.losses), verdict)
+        return self._watched(found.latents, self.validation.batches[0], row, verdict)
 
     def _watched(
         self,
         latents: Mapping[str, Any],
         batch: Batch,
         row: dict[str, Any],
-        shown: Mapping[str, float],
         verdict: Verdict,
     ) -> Measured:
         measured, warnings = self.watch.measure(latents, batch)
@@ -92,11 +92,7 @@ class Progress:
             row["latents"] = measured
         if warnings:
             row["warnings"] = warnings
-        return Measured(row, shown, tuple(warnings), verdict)
-
-    def _shown(self, losses: Losses) -> dict[str, float]:
-        judged = self.stopping.loss if self.stopping else TOTAL
-        return {f"validation {judged}": losses[judged]}
+        return Measured(row, tuple(warnings), verdict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `restore` takes."""

@@ -46,6 +46,13 @@ class EarlyStopping:
         return asdict(self)
 
 
+def _refuse_other(stopping: Any) -> None:
+    if stopping is not None and not isinstance(stopping, EarlyStopping):
+        raise SpecError(
+            f"early_stopping is EarlyStopping(patience=...) or None; received {stopping!r}."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhaseSettings:
     """What one phase does otherwise than the arguments of `train` say; None is as they say.
@@ -71,8 +78,9 @@ class PhaseSettings:
         if self.steps is not None:
             arguments.integer("PhaseSettings", "steps", self.steps, "optimiser steps")
         arguments.choice("PhaseSettings", "start", self.start, STARTS)
+        _refuse_other(self.early_stopping)
         if self.optimisers is not None:
-            object.__setattr__(self, "optimisers", by_name(self.optimisers))
+            object.__setattr__(self, "optimisers", named_optimisers(self.optimisers))
 
     def to_json(self) -> dict[str, Any]:
         """Returns all fields but `steps`, which a resumed run may change; see `from_json`."""
@@ -127,6 +135,7 @@ def plan_phases(
         SpecError: a phase, a module, an optimiser or a loss is named that is not there.
         TrainingError: something needs validation, and there is none.
     """
+    _refuse_other(early_stopping)
     declared = {phase.name: phase for phase in spec.all_phases()}
     for name, settings in phases.items():
         if name not in declared:
@@ -177,7 +186,7 @@ def _refuse_unvalidated(
         )
 
 
-def by_name(optimisers: Any) -> dict[str, Any]:
+def named_optimisers(optimisers: Any) -> dict[str, Any]:
     """Returns optimisers by name; one alone is that of all modules.
 
     Raises:

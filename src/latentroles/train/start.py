@@ -10,7 +10,7 @@ from typing import Any
 from latentroles.errors import LatentrolesError, SpecError, TrainingError
 from latentroles.evaluate import curves
 from latentroles.spec import Spec
-from latentroles.train import checkpoint, metrics
+from latentroles.train import metrics
 from latentroles.train.batches import Batches
 from latentroles.train.display import Display, make_display
 from latentroles.train.phases import (
@@ -19,6 +19,7 @@ from latentroles.train.phases import (
     Position,
     find_position,
     find_trained,
+    forget_later,
 )
 from latentroles.train.run import (
     CURVES,
@@ -40,7 +41,7 @@ from latentroles.train.settings import (
     EarlyStopping,
     PhaseSettings,
     as_json,
-    by_name,
+    named_optimisers,
     plan_phases,
     with_steps,
 )
@@ -155,7 +156,7 @@ def train(
         from latentroles.train.optimisers import adamw
 
         optimisers = {"default": adamw(1e-3)}
-    optimisers = by_name(optimisers)
+    optimisers = named_optimisers(optimisers)
     own = dict(phases or {})
     plans = plan_phases(
         spec,
@@ -226,8 +227,8 @@ def train(
         folder = create(None if out is None else Path(out), f"{spec.name}-{backend}")
     else:
         folder = Path(str(resume or out))
-        if resume is None and position.arrays is not None:
-            checkpoint.save(folder, position.arrays, position.record)
+        if resume is None:
+            forget_later(folder, settings, position)
         metrics.truncate(folder / metrics.METRICS, position.step)
         screen.note(f"{folder}: going on after step {position.step}.")
     if not (folder / SPEC).exists():

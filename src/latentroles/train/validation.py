@@ -106,7 +106,8 @@ def hold_out(
     Args:
         data: what is held out.
         count: how many batches.
-        every: steps between validations, or by phase; None is a tenth of a phase's, at most 100.
+        every: steps between validations; None is a tenth of a phase's, at most 100. Of a run that
+            goes on, phase -> what it was.
         steps: phase -> its steps. The rest: as for `train`.
 
     Raises:
@@ -118,8 +119,8 @@ def hold_out(
     for phase, planned in steps.items():
         if isinstance(every, Mapping):
             chosen[phase] = every[phase]
-        else:
-            chosen[phase] = every or max(1, min(_DEFAULT_EVERY, planned // 10))
+            continue
+        chosen[phase] = every or max(1, min(_DEFAULT_EVERY, planned // 10))
         if chosen[phase] > planned:
             raise TrainingError(
                 f"validate_every={chosen[phase]} is more than the {planned} steps of phase "
