@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,10 @@ each_one = pytest.mark.parametrize(("layer", "reads", "gives"), TINY.values(), i
 
 def parameters(layer: nn.Layer) -> int:
     return sum(math.prod(p.shape) for p in layer.parameters().values())
+
+
+def on_torch(layer: nn.Layer, x: np.ndarray) -> np.ndarray:
+    return in_torch.build(layer, weights_for(layer), "float64")(torch.tensor(x)).detach().numpy()
 
 
 @each_one
@@ -85,6 +90,33 @@ def test_resnet18_has_its_stages(stem, sides):
     assert seen == [(64 * 2 ** (i // 2), sides[i // 2], sides[i // 2]) for i in range(8)]
 
 
+def resnet18_by_hand(weights: dict[str, np.ndarray], x: np.ndarray) -> torch.Tensor:
+    """The paper's formulas with norms of one group, on the parameters in their order."""
+    left = iter(torch.tensor(w) for w in weights.values())
+
+    def normed_convolution(x: torch.Tensor, stride: int) -> torch.Tensor:
+        kernel, scale, shift = next(left), next(left), next(left)
+        y = F.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+        return F.group_norm(y, 1, scale, shift)
+
+    y = F.relu(normed_convolution(torch.tensor(x), 1))
+    for stage, block in np.ndindex(4, 2):
+        stride = 2 if stage and not block else 1
+        body = normed_convolution(F.relu(normed_convolution(y, stride)), 1)
+        y = F.relu(body + (y if stride == 1 else normed_convolution(y, stride)))
+    return F.linear(y.mean((-1, -2)), next(left), next(left))
+
+
+def test_resnet18_has_its_definition():
+    layer = nn.resnet18(FRAME, 3, width=2, stem="small")
+    x = np.random.default_rng(0).normal(size=(2, *FRAME))
+    wanted = resnet18_by_hand(weights_for(layer), x)
+    np.testing.assert_allclose(on_torch(layer, x), wanted, atol=1e-12)
+    stem = nn.resnet18((3, 64, 64), 3, width=2).layers[:4]
+    assert stem[0] == nn.Conv2d(3, 2, 7, stride=2, padding=3, bias=False)
+    assert stem[1:] == (nn.GroupNorm(1, 2), nn.Relu(), nn.MaxPool2d(3, 2, 1))
+
+
 @pytest.mark.parametrize(("width", "groups"), [(64, 4), (16, 1), (8, 1), (40, 2), (33, 1)])
 def test_resnet18_norms_groups_of_16_channels_or_a_little_more(width, groups):
     first = nn.resnet18((3, 8, 8), 2, width=width).layers[1]
@@ -98,10 +130,6 @@ def test_a_cnn_reads_frames_of_any_size():
         assert layer.layers[-1] == nn.Linear(128 * width, 5)
     one = nn.cnn((3, 9, 8), 2, channels=(4,), kernel=(3, 2), stride=1, padding=0, activation="tanh")
     assert one.layers[:2] == (nn.Conv2d(3, 4, (3, 2)), nn.Tanh())
-
-
-def on_torch(layer: nn.Layer, x: np.ndarray) -> np.ndarray:
-    return in_torch.build(layer, weights_for(layer), "float64")(torch.tensor(x)).detach().numpy()
 
 
 # torch's own forward derivatives say this of themselves.
@@ -132,6 +160,18 @@ def test_tokens_without_positions_have_no_order(x, order):
     placed = nn.transformer(4, 1, 2, tokens=5, pool="mean")
     if list(order) != list(range(5)):
         assert np.abs(on_torch(placed, x[:, order]) - on_torch(placed, x)).max() > 1e-6
+
+
+@given(tokens)
+def test_a_block_that_adds_nothing_is_the_identity(x):
+    """Its norms stand inside the residuals, before attention and perceptron."""
+    layer = nn.transformer_block(4, 2)
+    weights = weights_for(layer)
+    for path in weights:
+        if "output" in path or path.startswith("1.body.body.3"):
+            weights[path] *= 0.0
+    y = in_torch.build(layer, weights, "float64")(torch.tensor(x))
+    np.testing.assert_array_equal(y.detach().numpy(), x)
 
 
 @given(tokens, st.integers(0, 4))

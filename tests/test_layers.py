@@ -299,6 +299,21 @@ def test_attention_has_its_definition(layer):
             assert all(np.isfinite(g).all() for g in gradients.values())
 
 
+def test_layers_of_tokens_have_their_definitions():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4))
+    weights = {layer: weights_for(layer) for layer in (nn.PrependToken(4), nn.Positions(3, 4))}
+    (token,), (positions,) = (w.values() for w in weights.values())
+    wanted = {
+        nn.PrependToken(4): np.stack([np.concatenate([token[None], event]) for event in x]),
+        nn.Positions(3, 4): x + positions,
+        nn.Take(2): x[:, 2],
+        nn.ForEach(nn.Take(1)): x[:, :, 1],
+    }
+    for layer, y in wanted.items():
+        got, _ = torch_numbers(layer, weights.get(layer, {}), (x,), "float64")
+        np.testing.assert_array_equal(got, y)
+
+
 def test_pooling_has_its_definition():
     x = np.random.default_rng(0).normal(size=(2, 5, 4))
     inside = np.pad(np.ones_like(x), ((0, 0), (1, 1), (0, 0)))
