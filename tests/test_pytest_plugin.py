@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import latentroles as lr
 import latentroles_pytest as plugin
 from latentroles import plugins
-from latentroles.testing import policy
+from latentroles.testing import laws, policy
 from latentroles.testing.case_script import CaseScript, reproducible
 from latentroles.testing.strategies import programs
 
@@ -350,6 +350,34 @@ def test_the_script_of_a_failing_property_is_a_program(pytester: pytest.Pytester
     assert repeats(script.replace("spec.hash ==", "spec.hash !=")).returncode == 0
 
 
+BROKEN_LAWS = """
+    import pytest
+    from latentroles.testing import laws
+    from latentroles.testing.laws import checker, checks, routes
+
+    @pytest.fixture(autouse=True)
+    def nothing_holds(monkeypatch):
+        for module in (checker, routes):
+            for name in ("holds", "equal"):
+                fails = lambda *arguments: checks.holds(False, "nothing holds")
+                monkeypatch.setattr(module, name, fails, raising=False)
+
+    def test_of_a_spec(): laws.LAWS["S3"].run("torch", 1)
+    def test_of_a_seed(): laws.LAWS["S18"].run("torch", 1)
+"""
+
+
+def check_a_failing_law_ends_with_its_script(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(BROKEN_LAWS)
+    for test, law, arguments in (
+        ("test_of_a_spec", laws.S3, "spec, seed=0"),
+        ("test_of_a_seed", laws.S18, "seed=0"),
+    ):
+        script = section(run(pytester, "-k", test), "latentroles: this repeats it")
+        assert script.splitlines()[-1] == f"laws.{law.__name__}({arguments})"
+        exec(script, {})  # here the law holds
+
+
 CARRIED = """
     import pytest
 
@@ -432,6 +460,12 @@ def test_a_call_without_a_spec_is_its_own_script() -> None:
     names: dict[str, Any] = {}
     exec(case.script(), names)
     assert (round(names["found"], 2), case.json()) == (3.14, "")
+
+
+def test_what_is_no_spec_has_no_script() -> None:
+    with pytest.raises(lr.SpecError) as caught:
+        laws.S3("hzp")
+    assert not hasattr(caught.value, "latentroles_case")
 
 
 def test_the_innermost_call_is_the_one_that_is_shown() -> None:
@@ -531,6 +565,7 @@ CHECKS: dict[Check, list[tuple[str, Any]]] = {
     ],
     check_golden_files_are_written_when_asked: [("_examples", _compares_all_the_same)],
     check_a_failing_property_ends_with_its_script: [("_cases", lambda error: [])],
+    check_a_failing_law_ends_with_its_script: [("_sections", lambda case: [("empty", "")])],
     check_cases_are_found_where_they_are: [
         ("_cases", lambda error: [c] if (c := getattr(error, "latentroles_case", None)) else []),
     ],

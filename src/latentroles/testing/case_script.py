@@ -55,7 +55,8 @@ def reproducible(call: str, subject: Any, *imports: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not hasattr(error, "latentroles_case"):
-            spec, text = getattr(subject, "spec", subject), getattr(subject, "text", "")
+        spec, text = getattr(subject, "spec", subject), getattr(subject, "text", "")
+        # What is no spec is what the error is about.
+        if not hasattr(error, "latentroles_case") and isinstance(spec, Spec | None):
             error.latentroles_case = CaseScript(call, spec, imports, text)  # type: ignore[attr-defined]
         raise

@@ -31,6 +31,7 @@ from ... import plugins
 from ...errors import LatentrolesError, nearest
 from ...spec import require_spec
 from ...spec.spec import Spec
+from ..case_script import reproducible
 from ..policy import examples as policy_examples
 from ..strategies import Program, programs
 
@@ -135,6 +136,7 @@ class Law:
         holds()
 
 
+_IMPORT = "from latentroles.testing import laws"
 LAWS: dict[str, Law] = {}
 
 
@@ -151,12 +153,13 @@ def law(
             __tracebackhide__ = True
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            try:
-                function(*bound.args, **bound.kwargs)
-            except AssertionError as error:
-                call = ", ".join(f"{k}={_short(v)}" for k, v in bound.arguments.items())
-                message = f"{name}, {title}: {statement}\ncall: laws.{name}({call})\n{error}"
-                raise AssertionError(message) from error
+            with reproducible(_call(name, bound), bound.arguments.get("spec"), _IMPORT):
+                try:
+                    function(*bound.args, **bound.kwargs)
+                except AssertionError as error:
+                    call = ", ".join(f"{k}={_short(v)}" for k, v in bound.arguments.items())
+                    message = f"{name}, {title}: {statement}\ncall: laws.{name}({call})\n{error}"
+                    raise AssertionError(message) from error
 
         held.__name__ = held.__qualname__ = name
         held.__doc__ = f"{title.capitalize()}: {statement}"
@@ -166,6 +169,12 @@ def law(
         return held
 
     return register
+
+
+def _call(name: str, bound: inspect.BoundArguments) -> str:
+    """The call of a law as text, in which the spec is `spec`."""
+    given = [f"{k}={v!r}" for k, v in bound.arguments.items() if k != "spec"]
+    return f"laws.{name}({', '.join(['spec'] * ('spec' in bound.arguments) + given)})"
 
 
 def _short(value: Any) -> str:
