@@ -304,6 +304,25 @@ def test_a_phase_that_is_trained_is_not_trained_again(
     assert status_of(run) == "complete"
 
 
+def test_a_crash_after_taking_over_leaves_the_end_of_what_was_taken(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    trained(run, spec=TWO, steps=None)
+    (run / "checkpoint_decode.safetensors").unlink()
+
+    def crash(step: int) -> None:
+        if step == 4:
+            raise OSError("the machine goes down")
+
+    with pytest.raises(OSError, match="goes down"):
+        trained(run, spec=TWO, steps=None, data=Draws(before=crash), skip_if_trained=True)
+    assert checkpoint.load(run).record["step"] == 4
+    trained(resume=run, spec=TWO, steps=None)
+    trained(tmp_path / "whole", spec=TWO, steps=None)
+    assert_same_run(tmp_path / "whole", run)
+
+
 def test_what_is_trained_of_another_spec_is_kept(backend: QuadraticBackend, tmp_path: Path) -> None:
     run = tmp_path / "run"
     trained(run, spec=TWO, steps=None)
