@@ -1,4 +1,4 @@
-"""`--config FILE`: what a file of arguments may hold, and that -p goes before it."""
+"""`--config FILE`: what a file of arguments may hold, and that -p overrides it."""
 
 import argparse
 import json
@@ -89,7 +89,7 @@ def test_each_format_is_read(
     assert read(tmp_path, text, name) == expected
 
 
-def test_p_goes_before_the_file_wherever_it_stands(tmp_path: Path) -> None:
+def test_p_overrides_the_file_wherever_it_stands(tmp_path: Path) -> None:
     assert read(tmp_path, "dim: 3\nname: b", "c.yaml", "-p", "dim=5") == {"dim": 5, "name": "b"}
     file = ParameterFile(tmp_path / "c.yaml")
     assert read_parameters(declared, ["dim=5", file]) == {"dim": 5, "name": "b"}

@@ -50,7 +50,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         dest="parameter",
         type=ParameterFile,
         action="append",
-        help="arguments of the spec's function from YAML, JSON or TOML; -p goes before them",
+        help="arguments of the spec's function from YAML, JSON or TOML; -p overrides them",
     )
 
 
@@ -125,7 +125,7 @@ def read_parameters(function: SpecFunction, assignments: Sequence[str]) -> dict[
     """Returns the arguments that -p and --config set, as the type of their defaults.
 
     Args:
-        assignments: "key=value" for each -p, which goes before the `ParameterFile`s among them.
+        assignments: "key=value" for each -p, which overrides the `ParameterFile`s among them.
 
     Raises:
         SpecError: no "=", an argument that the function does not have or has twice, a value of

@@ -127,8 +127,10 @@ def fit(
         trainer: is given the step within the phase, so that schedules start with the phase.
         data: is given the step of the run.
         span: which steps.
-        seen: called with (steps done in the phase, batch, losses) after each step.
-        save: called with the steps done every `save_every` steps and at the end.
+        seen: called with (steps done in the phase, batch, losses) after each step; says how to go
+            on.
+        save: called with the steps done every `save_every` steps, where `seen` asks for it, and at
+            the end.
         save_every: steps between two saves.
         stop: asked after each step.
 
