@@ -42,3 +42,18 @@ def registered(original: str = "torch", **changes: Any) -> str:
     """The name under which a mutated backend is registered, until the next one is."""
     plugins.register_backend("mutated", Mutated(original, **changes))
     return "mutated"
+
+
+class Replaced:
+    """A backend of which some attributes are others.
+
+    Args:
+        changes: the attributes by name.
+    """
+
+    def __init__(self, original: str = "torch", **changes: Any):
+        self._original = plugins.backend(original)
+        vars(self).update(changes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)

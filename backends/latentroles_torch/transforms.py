@@ -17,7 +17,7 @@ Run = Callable[[Any], Any]
 def _compiled(run: Run) -> Run:
     torch.compiler.reset()  # each step is new code, of which torch keeps only a few
     # Its graphs, without the code that is generated from them: that needs a C++ compiler.
-    return torch.compile(run, backend="aot_eager", fullgraph=True)
+    return torch.compile(run, backend="aot_eager")
 
 
 def _rematerialised(run: Run) -> Run:

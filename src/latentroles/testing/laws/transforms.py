@@ -30,7 +30,7 @@ def _same_under(how: str, against: str, spec: Any, backend: str, seed: int) -> N
     "compiling changes nothing",
     "a step through the framework's compiler has the losses and the gradient of the eager step",
     needs=("gradients", "compile"),
-    share=0.08,
+    share=0.04,
 )
 def B11(spec: Any, backend: str, seed: int = 0) -> None:
     _same_under("compile", "eager", spec, backend, seed)
@@ -68,7 +68,7 @@ def B17(spec: Any, backend: str, seed: int = 0) -> None:
     "stops survive rematerialisation",
     "a compiled step whose values are computed again in its backward pass has the same gradient",
     needs=("gradients", "remat"),
-    share=0.08,
+    share=0.04,
 )
 def B20(spec: Any, backend: str, seed: int = 0) -> None:
     _same_under("remat", "eager", spec, backend, seed)
