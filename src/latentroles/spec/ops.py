@@ -162,8 +162,8 @@ def stack(*operands: Any) -> Expr:
             f"{', '.join(str(e.type) for e in exprs)}."
         )
     shape = exprs[0].shape
-    joined = concat(*(reshape(e, prod(shape)) for e in exprs))
-    return reshape(joined, len(exprs), *shape)
+    flat = [e if len(shape) == 1 else reshape(e, prod(shape)) for e in exprs]
+    return reshape(concat(flat), len(exprs), *shape)
 
 
 def split(operand: Expr, *sizes: int) -> tuple[Expr, ...]:
