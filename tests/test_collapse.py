@@ -82,6 +82,13 @@ def test_only_latents_that_the_phase_trains_are_watched() -> None:
     assert trained_latents(jepa(frozen=True), "both") == ("w",)
 
 
+def test_a_latent_behind_a_stop_is_not_trained_by_what_trains_what_it_reads() -> None:
+    s = jepa()
+    z = s.latents["z"].expr
+    s.latent("v", s.module("idle", lr.nn.linear(8, 8))(z.stop()), role=lr.DYNAMICS)
+    assert trained_latents(s, "both") == ("z", "w")
+
+
 def varied(seed: int = 0) -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(seed).normal(size=(4, 5, 6))}
 
