@@ -123,6 +123,9 @@ def test_a_cell_says_which_stop_it_was():
             "floor": jnp.sum(jnp.floor(h)),
             "rule": jnp.sum(custom(lambda x, y: x * y, {0})(m["b"]["w"][0], h[0])),
             "both": jnp.sum(stop_gradient(h) * jnp.floor(h)),
+            "neither": jnp.sum(
+                custom(lambda x, y: x * y, {0})(m["b"]["w"][0], h[0]) * jnp.floor(h)
+            ),
         }
 
     def said(loss):
@@ -133,6 +136,7 @@ def test_a_cell_says_which_stop_it_was():
     assert said("floor") == ["not differentiable: floor"]
     assert said("rule") == ["custom_vjp of <lambda>"]
     assert said("both") == ["stop_gradient"]  # which somebody wrote
+    assert sorted(said("neither")) == ["custom_vjp of <lambda>", "not differentiable: floor"]
 
 
 def test_shapes_stand_for_arrays():
@@ -602,9 +606,14 @@ def test_a_comparison_beside_a_stop_is_not_named():
         z = audit.mark("z", jax.nn.elu(apply(m["a"], x)))
         return {"l": jnp.sum(apply(m["b"], jax.nn.elu(stop_gradient(z))) * (z > 0))}
 
-    table = audit.routes(losses, {"a": linear(), "b": linear()}, X)
-    for name in "az":
-        assert table["l"][name].where == ("stop_gradient on z in losses",)
+    def with_total(m, x):  # which goes on from a stopped loss and from a live one
+        found = {**losses(m, x), "live": jnp.sum(apply(m["a"], x))}
+        return sum(found.values()), found
+
+    for function in (losses, with_total):
+        table = audit.routes(function, {"a": linear(), "b": linear()}, X)
+        for name in "az":
+            assert table["l"][name].where == ("stop_gradient on z in losses",)
 
 
 # Check ---------------------------------------------------------------------------------------

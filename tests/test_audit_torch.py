@@ -460,6 +460,8 @@ def test_without_graphs_a_warning_says_that_no_route_is_known(returned):
             optimizers = {"loss": SGD([*module.parameters(), *other.parameters()])}
         report = audit.watch(numbers, modules, optimizers=optimizers)
         found(report, "routes-unknown")
+        said = "the step returned no loss" if returned is None else "`loss` was a number"
+        assert report.warnings[0].message.startswith(said)
         assert not report.clean
         assert report.moved == {"m": 5, "other": 0}
         assert not len(report.routes)
@@ -509,6 +511,14 @@ def test_with_given_routes_a_step_of_numbers_is_judged_like_one_of_tensors(graph
         routes=None if graphs else audit.routes(losses(), modules),
     )
     found(report, *(["stray-gradient", "target-live"] if leak else []))
+
+
+def test_the_graph_of_a_step_counts_before_the_table_that_was_given():
+    module, other = linear(), linear()
+    modules = {"m": module, "other": other}
+    stale = audit.routes({"loss": other(X).sum()}, modules)
+    report = audit.watch(trainer(module), modules, routes=stale)
+    assert report.routes["loss"].modules == {"m"}
 
 
 def test_a_module_that_is_in_no_table_is_none_that_the_step_differentiates():

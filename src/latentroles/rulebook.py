@@ -484,7 +484,8 @@ _ALL = (
         "The next step of that optimiser applies it, unless the gradients are cleared in between: "
         "a leak that depends on the order of two lines. An audit of one step cannot tell and says "
         "it as a note; watched steps that did apply it are a warning.",
-        "clear the gradients of `{subject}` before its own backward pass, or stop the path",
+        "clear the gradients of `{subject}` before its own backward pass, or stop the path; in "
+        "JAX, differentiate each loss by its own modules",
         example="""
             actor_loss = -critic(actor(z)).mean()      # fills critic.grad as well
         """,

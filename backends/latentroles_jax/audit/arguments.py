@@ -55,7 +55,7 @@ def _are_names(given: object) -> bool:
 
 def _is_pair(given: Any) -> bool:
     """Whether losses are listed: a plain pair, and neither two names nor two pytrees of arrays."""
-    if type(given) is not tuple or len(given) != 2 or isinstance(given[0], str):
+    if not isinstance(given, tuple) or len(given) != 2 or isinstance(given[0], str):
         return False
     return isinstance(given[1], str) or (_are_names(given[1]) and not hasattr(given[1], "_fields"))
 

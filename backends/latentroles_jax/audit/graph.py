@@ -145,9 +145,13 @@ class Readers:
     Attributes:
         live: of each node, the nodes whose gradient flows into it.
         dead: of each node, those that read its value alone, and the stop or None.
+
+    Args:
+        results: the nodes that the program is for.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, results: Iterable[int]):
+        self._results = frozenset(results)
         self.live: list[list[int]] = [[] for _ in graph.live]
         self.dead: list[list[tuple[int, Stop | None]]] = [[] for _ in graph.live]
         for node, sources in enumerate(graph.live):
@@ -188,10 +192,9 @@ class Readers:
         seen, stack = {start}, [start]
         while stack:
             node = stack.pop()
-            readers = [*self.live[node], *(reader for reader, _ in self.dead[node])]
-            if not readers:
+            if node in self._results:
                 return True
-            for reader in readers:
+            for reader in (*self.live[node], *(reader for reader, _ in self.dead[node])):
                 if reader not in passed and reader not in seen:
                     seen.add(reader)
                     stack.append(reader)

@@ -45,7 +45,7 @@ def structure(program: Program) -> Structure:
             inputs.append(graph.node(differentiable, owner=numbers[parameter.module]))
             leaves[inputs[-1]] = parameter
     outputs = Walk(graph).program(traced, inputs)
-    reader = Reader(graph, list(program.parameters), leaves)
+    reader = Reader(graph, list(program.parameters), leaves, outputs)
     rows, reached = [], {}
     for loss, node in zip(program.losses, outputs, strict=True):
         before = graph.reach(node)
@@ -68,9 +68,16 @@ class Reader:
     Args:
         modules: their names; the owner 1 of the graph is the first.
         leaves: the parameter that each input node is.
+        results: the nodes of the losses.
     """
 
-    def __init__(self, graph: Graph, modules: list[str], leaves: Mapping[int, Parameter]):
+    def __init__(
+        self,
+        graph: Graph,
+        modules: list[str],
+        leaves: Mapping[int, Parameter],
+        results: Iterable[int],
+    ):
         self.graph, self.modules = graph, modules
         own: dict[str, list[int]] = {name: [] for name in modules}
         for node, parameter in leaves.items():
@@ -80,7 +87,7 @@ class Reader:
             self.latents.setdefault(name, []).append(node)
         named_apart(modules=own, latents=self.latents)
         self._nodes = {**own, **self.latents}
-        readers = Readers(graph)
+        readers = Readers(graph, results)
         self._exits = {name: readers.exits(nodes) for name, nodes in self._nodes.items()}
         self.frozen = frozenset(leaf for node, leaf in leaves.items() if readers.frozen(node))
         self._frozen = {

@@ -78,26 +78,23 @@ def live_targets(seen: Observed) -> Iterator[Finding]:
 
 def _live_target(seen: Observed, loss: str, module: str, source: str) -> Finding:
     holders = seen.holders(module)
-    severity, moves = "warning", "no optimizers= say whether anything moves it"
-    if holders:
-        severity, moves = "error", f"optimiser `{holders[0]}` holds it"
-    elif seen.optimisers:
-        severity, moves = "note", "no optimiser holds it: no gradient moves it"
+    moves = f"optimiser `{holders[0]}` holds it" if holders else ""
     said = find(
         "target-live",
-        severity=severity,
+        severity="error",
         code=True,
         loss=loss,
         subject=module,
         path=route(seen, loss, module),
         detail=f"its gradient flows into `{module}`, a copy of `{source}`, and {moves}",
     )
-    if severity != "note":
+    if holders:
         return said
+    reaches = f"loss `{loss}` reaches the target `{module}`, a copy of `{source}`, and"
+    if not seen.optimisers:
+        message = f"{reaches} no optimizers= say whether anything moves it"
+        fix = f"{said.fix}; where gradient passes it on purpose, optimizers= show that nothing does"
+        return replace(said, severity="warning", message=message, fix=fix)
     fix = f"`{module}.requires_grad_(False)` in torch, `stop_gradient` in JAX, saves its gradient"
-    return replace(
-        said,
-        message=f"loss `{loss}` reaches the target `{module}`, a copy of `{source}`, and {moves}; "
-        + fix,
-        fix=fix,
-    )
+    message = f"{reaches} no optimiser holds it: no gradient moves it; {fix}"
+    return replace(said, severity="note", message=message, fix=fix)
