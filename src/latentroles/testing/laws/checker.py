@@ -8,6 +8,7 @@ from ...roles import DYNAMICS, PLACE, Role
 from ...routes import routes
 from ...routes.graph import Graph
 from ...rules import check, enforce
+from ...rules.enforce import count_broken
 from ...spec import losses, nn
 from ...spec.declarations import Discrete
 from ...spec.expr import Expr
@@ -204,16 +205,8 @@ def S20(spec: Any) -> None:
     done = enforce(declared)
     left = {f.rule for f in done.remaining}
     holds(left <= BEYOND_STOPS, f"what is left: expected of {sorted(BEYOND_STOPS)}, got {left}")
-    mended = _mendable(done.spec)
+    least = count_broken(declared, done.places)
     for place in done.places:
-        fewer = with_stops(declared, [p for p in done.places if p != place])
-        holds(_mendable(fewer) > mended, f"the stop at {place} could be spared")
+        fewer = [other for other in done.places if other != place]
+        holds(count_broken(declared, fewer) > least, f"the stop at {place} could be spared")
     equal(enforce(done.spec).stops, (), "the stops of a second time")
-
-
-def _mendable(spec: Spec) -> int:
-    """How many broken contracts there are that a stop could mend."""
-    return sum(
-        f.rule not in BEYOND_STOPS and (f.code.startswith("LR2") or f.rule == "ungated-edge")
-        for f in check(spec).errors
-    )

@@ -13,8 +13,9 @@ from .law import law, spec_of
 
 
 @law(
-    "weights change no route",
-    "positive weights change no route; a loss of weight 0, even if it is not a number, is absent",
+    "weights change no verdict",
+    "positive weights change no route and no verdict; a loss of weight 0, even if not a number, is "
+    "absent",
 )
 def S10(spec: Any, seed: int = 0) -> None:
     declared = spec_of(spec)
@@ -24,6 +25,7 @@ def S10(spec: Any, seed: int = 0) -> None:
         loss["weight"] = random.choice([0.25, 3.0, 1e6])
     again = Spec.from_json(data)
     equal(routes(again).live, routes(declared).live, "the routes under other weights")
+    equal(check(again).verdicts, check(declared).verdicts, "the verdicts under other weights")
     again = Spec.from_json(declared.to_json())
     value = next(iter(again.losses.values())).expr
     again.loss("law_not_a_number", value / (value - value), weight=0.0)
