@@ -56,7 +56,9 @@ from .spec.scan import rollout as rollout
 from .spec.scan import scan as scan
 from .spec.schedules import cosine as cosine
 from .spec.schedules import warmup as warmup
+from .train import EarlyStopping as EarlyStopping
 from .train import Interrupted as Interrupted
+from .train import PhaseSettings as PhaseSettings
 from .train import Recipe as Recipe
 from .train import RunResult as RunResult
 from .train import load as load
