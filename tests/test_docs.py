@@ -31,7 +31,6 @@ def run_blocks(path: Path, skip: str | None = None) -> int:
         ("docs/training.md", None, 7),
         ("docs/checking.md", None, 5),
         ("docs/words.md", None, 7),
-        ("docs/words.md", None, 7),
         ("docs/audit/torch.md", None, 8),
         ("docs/audit/jax.md", None, 8),
     ],
