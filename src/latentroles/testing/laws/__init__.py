@@ -34,7 +34,6 @@ from .law import CAPABILITIES as CAPABILITIES
 from .law import LAWS as LAWS
 from .law import Inapplicable as Inapplicable
 from .law import Law as Law
-from .law import find as find
 from .routes import S1 as S1
 from .routes import S2 as S2
 from .routes import S3 as S3

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import plugins
-from ...errors import LatentrolesError, nearest
+from ...errors import LatentrolesError
 from ...spec import require_spec
 from ...spec.spec import Spec
 from ..case_script import reproducible
@@ -181,17 +181,6 @@ def _short(value: Any) -> str:
     if isinstance(value, Program):
         value = value.spec
     return f"<spec {value.name!r} {value.hash}>" if isinstance(value, Spec) else repr(value)
-
-
-def find(id: str) -> Law:
-    """A law by its id.
-
-    Raises:
-        Inapplicable: there is none.
-    """
-    if id not in LAWS:
-        raise Inapplicable(f"no law is called {id!r}.{nearest(id, LAWS)}")
-    return LAWS[id]
 
 
 def spec_of(subject: Any) -> Spec:
