@@ -122,6 +122,16 @@ def tests_deep(session: nox.Session) -> None:
     run_tests(session, *PARALLEL, profile="deep")
 
 
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Prints each planted mistake, the law that finds it, and after how many examples."""
+    install(session, SUITE, TORCH, JAX)
+    files = ["tests/test_mutants.py", "tests/test_mutants_laws.py", "tests/test_mutants_rules.py"]
+    with stage(session, "mutants"):
+        env = {**ONE_THREAD, "LATENTROLES_MUTANTS": "show"}
+        session.run("pytest", "-q", *PARALLEL, *files, *session.posargs, env=env)
+
+
 @nox.session(reuse_venv=False)  # what is installed already would be kept
 def minimums(session: nox.Session) -> None:
     """Runs the suite on the lowest versions that pyproject.toml declares.

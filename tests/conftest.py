@@ -50,3 +50,32 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         torch = pytest.importorskip("torch", reason="a gpu test asks torch for the device")
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device, and there is none")
+
+
+# What killed the planted mistakes -----------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    """A report carries what its test noted in `mutated.KILLS`, from a process of xdist too."""
+    report = yield
+    mutated = sys.modules.get("mutated")
+    if call.when == "call" and mutated is not None and mutated.KILLS:
+        name = item.name.removeprefix("test_")
+        report.user_properties += [("kill", (name, *kill)) for kill in mutated.KILLS]
+        mutated.KILLS.clear()
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("LATENTROLES_MUTANTS") != "show":
+        return
+    passed = terminalreporter.stats.get("passed", [])
+    kills = [tuple(v) for r in passed for kind, v in r.user_properties if kind == "kill"]
+    survivors = terminalreporter.stats.get("failed", [])
+    terminalreporter.section("planted mistakes")
+    width = max((len(name) for name, _, _ in kills), default=0)
+    for name, law, examples in sorted(kills):
+        count = f"{examples} example{'' if examples == 1 else 's'}"
+        terminalreporter.write_line(f"{name:<{width}}  {law:<12}  {count}")
+    terminalreporter.write_line(f"{len(kills)} killed, {len(survivors)} tests failed")

@@ -7,6 +7,10 @@ from latentroles import plugins
 from latentroles.compile import emit, load_class
 from latentroles.plan.build import Plan
 
+# (law, examples): which law has just killed a planted mistake, and how many examples it took.
+# `conftest.py` hands them to the report of the test, and `nox -s mutants` prints them.
+KILLS: list[tuple[str, int]] = []
+
 
 class Inapplicable(Exception):
     """The spec has no place for the mistake."""

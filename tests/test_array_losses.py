@@ -32,6 +32,7 @@ N = 4
 # By how much equal numbers may differ.
 VALUE, GRADIENT = 1e-10, 1e-8
 
+
 @dataclass(frozen=True)
 class Example:
     """How a function is called, and what it should give.

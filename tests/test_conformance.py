@@ -44,7 +44,7 @@ backend.Primitives.stop = lambda self, x: x
 
 def test_the_suite_fails_on_a_backend_without_stops(tmp_path):
     (tmp_path / "without_stops.py").write_text(WITHOUT_STOPS)
-    done = suite("without_stops", "--latentroles-examples=10", "-k", "B3", cwd=tmp_path)
+    done = suite("without_stops", "--latentroles-examples=250", "-k", "B3", cwd=tmp_path)
     assert done.returncode == 1, done.stdout
     assert "B3, no route, no gradient" in done.stdout
     assert "expected a gradient that is exactly zero, got" in done.stdout

@@ -21,7 +21,7 @@ from latentroles.testing.laws import LAWS
 from latentroles.testing.strategies import Program, write
 from latentroles_torch import model as torch_model
 from latentroles_torch.trainer import Trainer
-from mutated import Inapplicable, registered
+from mutated import KILLS, Inapplicable, registered
 
 PROGRAMS = 80
 
@@ -166,13 +166,16 @@ def killed(law: str, backend: str = "torch", **mutant: Callable[[Any], Any]) -> 
     """Whether a law fails on one of the programs, on a backend with a mistake planted."""
     if mutant:
         backend = registered(backend, **mutant)
+    tried = 0
     for seed in range(PROGRAMS):
         try:
             LAWS[law].check(program(seed), backend, seed)
         except Inapplicable:
             continue
         except AssertionError:
+            KILLS.append((law, tried + 1))
             return True
+        tried += 1
     return False
 
 

@@ -15,7 +15,7 @@ from latentroles.testing.laws import LAWS
 from latentroles.testing.strategies import write
 from latentroles_torch import model as torch_model
 from latentroles_torch import optim, precision, transforms
-from mutated import Inapplicable, Mutated, Replaced
+from mutated import KILLS, Inapplicable, Mutated, Replaced
 
 PROGRAMS = [write(random.Random(seed).randrange) for seed in range(40)]
 TORCH = plugins.backend("torch")
@@ -25,13 +25,16 @@ Patch = pytest.MonkeyPatch
 def killed(law: str, backend: Any = TORCH) -> bool:
     """Whether a law fails on one of the programs."""
     plugins.register_backend("mutated", backend)
+    tried = 0
     for seed, program in enumerate(PROGRAMS):
         try:
             LAWS[law].check(program, "mutated", seed)
         except Inapplicable:
             continue
         except AssertionError:
+            KILLS.append((law, tried + 1))
             return True
+        tried += 1
     return False
 
 

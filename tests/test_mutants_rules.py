@@ -14,6 +14,7 @@ from latentroles.rulebook import RULES
 from latentroles.rules import comparisons, contracts, facts, pressures, sides, unrolled, wiring
 from latentroles.rules.affine import Affine
 from latentroles.rules.judged import Judged, JudgedLoss
+from mutated import KILLS
 from verdicts import jepa, model, rssm
 
 Patch = pytest.MonkeyPatch
@@ -169,9 +170,12 @@ def _as_value(c: comparisons.Comparison) -> comparisons.Comparison:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_of_the_rules_is_killed(name, monkeypatch):
+    check, checked = lr.check, []
+    monkeypatch.setattr(lr, "check", lambda spec: checked.append(spec) or check(spec))
     MUTANTS[name](monkeypatch)
     with pytest.raises((AssertionError, KeyError, IndexError, ValueError)):
         _all_of_it()
+    KILLS.append(("the verdicts", len(checked)))
 
 
 def _all_of_it() -> None:
