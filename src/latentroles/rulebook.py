@@ -200,7 +200,7 @@ _ALL = (
         "and an EMA of a module with itself does nothing.",
         "make a real copy: `copy.deepcopy(module)` in torch, a new pytree from the leaves in JAX",
         example="""
-            teacher = student                    # and not copy.deepcopy(student)
+            teacher = student  # and not copy.deepcopy(student)
         """,
         in_code="make a real copy and keep it: `copy.deepcopy(module)` in torch, an update such as "
         "`optax.incremental_update` instead of `teacher = student` in JAX",
@@ -215,7 +215,7 @@ _ALL = (
         "from the declaration, and opening or closing it later changes every such loss at once.",
         "write what is meant: `{source}.through(gate)`, `{source}.stop()` or `{source}.live()`",
         example="""
-            u = lr.concat(z.t[:-1], a.one_hot())      # z.through(gate), z.stop() or z.live()
+            u = lr.concat(z.t[:-1], a.one_hot())  # z.through(gate), z.stop() or z.live()
             h = s.latent("h", lr.scan(predictor, init=lr.zeros(8), xs=u), role=lr.DYNAMICS)
         """,
     ),
@@ -257,8 +257,8 @@ _ALL = (
         "read a DYNAMICS latent instead, or stop `{subject}`: `{subject}.stop()`",
         _LEAKAGE,
         """
-            s.loss("inverse_dynamics_z",
-                   lr.losses.cross_entropy(head(lr.concat(z.t[:-1], z.t[1:])), a))
+            pair = lr.concat(z.t[:-1], z.t[1:])
+            s.loss("inverse_dynamics_z", lr.losses.cross_entropy(head(pair), a))
         """,
     ),
     Rule(
@@ -274,8 +274,8 @@ _ALL = (
         _LEAKAGE,
         """
             # h[t+1] was computed from a[t]
-            s.loss("inverse_dynamics_h",
-                   lr.losses.cross_entropy(head(lr.concat(h.t[:-1], h.t[1:])), a))
+            pair = lr.concat(h.t[:-1], h.t[1:])
+            s.loss("inverse_dynamics_h", lr.losses.cross_entropy(head(pair), a))
         """,
     ),
     Rule(
@@ -390,8 +390,8 @@ _ALL = (
         "apply it frozen: `{module}.frozen(...)`, or stop its result",
         _CLOSURE,
         """
-            s.loss("rollout_project_z",
-                   lr.losses.mse(encoder(decoder(z_hat)), z.t[1:].windows(4).stop()))
+            again = encoder(decoder(z_hat))
+            s.loss("rollout_project_z", lr.losses.mse(again, z.t[1:].windows(4).stop()))
         """,
     ),
     Rule(
@@ -406,7 +406,7 @@ _ALL = (
         "copy",
         _COLLAPSE,
         """
-            s.loss("jepa", lr.losses.mse(predict(z.t[:-1]), z.t[1:]))      # z.t[1:].stop()
+            s.loss("jepa", lr.losses.mse(predict(z.t[:-1]), z.t[1:]))  # z.t[1:].stop()
         """,
         in_code="compute the target under `torch.no_grad()`, or `.detach()` it, in torch; "
         "`stop_gradient` it in JAX",
@@ -452,7 +452,7 @@ _ALL = (
         "means that its target was not stopped, for anything else that it was forgotten.",
         "add the parameters to an optimiser, or keep the loss out of `{subject}`",
         example="""
-            optimiser = torch.optim.Adam(decoder.parameters())     # and the encoder?
+            optimiser = torch.optim.Adam(decoder.parameters())  # and the encoder?
         """,
     ),
     Rule(
@@ -487,7 +487,7 @@ _ALL = (
         "clear the gradients of `{subject}` before its own backward pass, or stop the path; in "
         "JAX, differentiate each loss by its own modules",
         example="""
-            actor_loss = -critic(actor(z)).mean()      # fills critic.grad as well
+            actor_loss = -critic(actor(z)).mean()  # fills critic.grad as well
         """,
     ),
     Rule(
@@ -579,7 +579,7 @@ _ALL = (
         "return {{name: loss}} from the step, the tensors that were differentiated (torch), or "
         "pass `routes=audit.routes(...)`; leave out numbers that are no losses",
         example="""
-            return {"actor": actor_loss.item()}        # and not actor_loss
+            return {"actor": actor_loss.item()}  # and not actor_loss
         """,
     ),
     Rule(
