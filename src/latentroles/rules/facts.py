@@ -87,6 +87,7 @@ class Table:
         self.groups: dict[str, int] = dict.fromkeys(LEAVES, 0)
         self.occurrences: list[Occurrence] = []
         self._of_role = [0] * len(self.roles)
+        self._of_latent = dict.fromkeys(self.spec.latents, 0)
         self._sources: list[Source] = []
         self._shapes: list[Moment] = []
         self._facts: list[Facts] = []
@@ -141,12 +142,12 @@ class Table:
 
     def of_latent(self, name: str) -> int:
         """The occurrences of one latent."""
-        return union(1 << i for i, o in enumerate(self.occurrences) if o.latent == name)
+        return self._of_latent[name]
 
     def moments_of(self, name: str) -> list[Moment]:
         """The moments of one latent, the first to the last."""
         e = self.spec.latents[name].expr
-        return [self.unrolled.at(e, o.frame, o.step) for o in self.occurrences if o.latent == name]
+        return [self.unrolled.at(e, o.frame, o.step) for o in self.latents(self.of_latent(name))]
 
     def leaf_bits(self, leaves: Iterable[tuple[str, str, int | None]]) -> int:
         """The bits of the given leaves; one that nothing reads has a bit too."""
@@ -169,6 +170,7 @@ class Table:
                 bit = 1 << len(self.occurrences)
                 self.occurrences.append(Occurrence(latent.name, frame, step, source.clock))
                 self._of_role[self.roles.index(latent.role)] |= bit
+                self._of_latent[latent.name] |= bit
                 found[shape] = found.get(shape, 0) | bit
         return found
 

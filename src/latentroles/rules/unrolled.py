@@ -75,6 +75,7 @@ class Unrolled:
         self.moments: list[Moment] = []
         self._table: dict[Any, Moment] = {}
         self._memo: dict[Index, Moment] = {}
+        self._mixing: dict[str, bool] = {}
 
     def last(self, e: Expr) -> int:
         """The last frame of a sequence."""
@@ -179,13 +180,20 @@ class Unrolled:
         self, e: Expr, operand: Expr, t: int | None, k: int | None, i: int | None
     ) -> list[Index]:
         """The entries of an operand that meet in one entry of `e`: several where it reduces."""
-        axes = set(operand.axes)
-        mixes = e.kind == "apply" and self.spec._layer(e.attrs[0]).mixes_time
-        over_time = "time" in axes and ("time" not in e.axes or mixes)
-        over_steps = "step" in axes and "step" not in e.axes
+        axes, kept = operand.type.axes, e.type.axes
+        mixes = e.kind == "apply" and self._mixes_time(e.attrs[0])
+        over_time = "time" in axes and ("time" not in kept or mixes)
+        over_steps = "step" in axes and "step" not in kept
+        if not over_time and not over_steps:
+            return [_index(operand, t, k, i)]
         frames = range(self.last(operand) + 1) if over_time else [t]
         steps = range(operand.type.step or 0) if over_steps else [k]
         return [_index(operand, frame, step, i) for frame in frames for step in steps]
+
+    def _mixes_time(self, module: str) -> bool:
+        if module not in self._mixing:
+            self._mixing[module] = self.spec._layer(module).mixes_time
+        return self._mixing[module]
 
     def _moment(self, index: Index, operands: tuple[Moment, ...]) -> Moment:
         e, t, _, _ = index
@@ -201,8 +209,8 @@ class Unrolled:
         if e.kind == "scale":
             return self.make("scale", e.attrs, operands, None)
         if e.kind == "apply":
-            mixes = self.spec._layer(e.attrs[0]).mixes_time
-            return self.make("apply", (*e.attrs, *((t,) if mixes else ())), operands, None)
+            attrs = (*e.attrs, t) if self._mixes_time(e.attrs[0]) else e.attrs
+            return self.make("apply", attrs, operands, None)
         if e.kind in ("op", "call"):
             return self.make(e.kind, e.attrs, operands, cut)
         return operands[0]
