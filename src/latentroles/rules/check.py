@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..errors import nearest
 from ..spec.declarations import Allowance
@@ -39,11 +41,25 @@ def check(spec: Spec) -> Report:
         `.routes`, and `.verdicts[loss][latent]`, the pressures of each loss on each latent.
     """
     require_spec("check", spec)
-    judged = Judged(spec)
-    used: set[Allowance] = set()
-    findings = [_allowed(spec, finding, used) for finding in _found(judged)]
-    findings += _unused(spec, used)
-    return Report(spec.name, findings, judged.routes, _verdicts(judged))
+    with _uncollected():
+        judged = Judged(spec)
+        used: set[Allowance] = set()
+        findings = [_allowed(spec, finding, used) for finding in _found(judged)]
+        findings += _unused(spec, used)
+        return Report(spec.name, findings, judged.routes, _verdicts(judged))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Puts off garbage collection: nearly all that is made is kept until the end, and to look
+    through it again and again makes the cost grow faster than the spec."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def standing(judged: Judged) -> list[Finding]:
