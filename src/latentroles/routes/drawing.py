@@ -41,7 +41,8 @@ class Drawing:
             "latent": ("([", "])"),
             "loss": ("{{", "}}"),
         }
-        ids = {name: f"n{i}" for i, name in enumerate(self.parts)}
+        # By name, so that a drawing that is kept in a repository changes where the model does.
+        ids = {n: f"{kind}_{n.removeprefix('loss ')}" for n, kind in self.parts.items()}
         lines = ["flowchart LR"]
         for name, kind in self.parts.items():
             opens, closes = shapes[kind]
