@@ -740,6 +740,25 @@ def test_diff_says_what_a_gate_changes():
     assert "recon on z" in str(changes)
 
 
+def test_diff_of_specs_with_other_latents_compares_those_they_share():
+    renamed = Model()
+    spec = renamed["s"]
+    place = spec.latent("place", renamed["encoder"](renamed["x"]), role=lr.PLACE)
+    spec.loss("recon", lr.losses.mse(renamed["decoder"](place), renamed["x"]))
+    changes = lr.diff(simple()["s"], spec)
+    assert set(changes.routes) == {"latent z is gone", "latent place is new"}
+    assert changes.verdicts == ()
+
+
+def test_a_verdict_is_a_mapping_of_latents():
+    verdict = lr.check(simple()["s"]).verdicts["recon"]
+    assert "z" in verdict
+    assert "y" not in verdict
+    assert verdict.get("y") is None
+    with pytest.raises(KeyError, match="no latent 'y'"):
+        verdict["y"]
+
+
 def test_diff_of_a_spec_with_itself_is_empty():
     spec = simple()["s"]
     assert not lr.diff(spec, spec)

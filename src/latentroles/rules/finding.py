@@ -132,8 +132,8 @@ class Verdict(Mapping[str, frozenset[str]]):
         self._latents, self._shaped = latents, shaped
 
     def __getitem__(self, latent: str) -> frozenset[str]:
-        if latent not in self._latents:
-            raise SpecError(f"no latent {latent!r}.{nearest(latent, self._latents)}")
+        if latent not in self._latents:  # a KeyError, so that `in` and `get` work
+            raise KeyError(f"no latent {latent!r}.{nearest(latent, self._latents)}")
         return self._shaped.get(latent, ISOLATED)
 
     def __iter__(self) -> Iterator[str]:

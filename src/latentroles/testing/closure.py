@@ -26,7 +26,7 @@ from ..words.environment import Described, Environment
 from ..words.transitions import Transitions
 from ..words.word import spell
 from .environment_cases import finite
-from .walks import Track, walks
+from .walks import Frames, Track, as_numpy, walks
 
 GRADES = ("G0", "G1", "G2", "G3")
 READS = ("frame", "history", "state")
@@ -195,7 +195,7 @@ class _Measure:
     ):
         self.encode, self.environment, self.place = encode, environment, place
         self.reads, self.margin = reads, margin
-        self._frames: dict[Hashable, np.ndarray] = {}
+        self.frames = Frames(environment)
         self._fresh: dict[Hashable, np.ndarray] = {}
 
     def report(
@@ -248,8 +248,7 @@ class _Measure:
     def walked(self, walk: Track) -> np.ndarray:
         """(T, d): z along a walk."""
         if self.reads == "history":
-            frames = np.stack([self.frame(state) for state in walk.states])
-            z = self.encode(frames, np.array(walk.word, dtype=np.int64))
+            z = self.encode(self.frames(walk.states), np.array(walk.word, dtype=np.int64))
             return self._checked(z, len(walk.states))
         return self._encoded(list(walk.states))
 
@@ -260,17 +259,11 @@ class _Measure:
         return dict(zip(states, self._encoded(states), strict=True))
 
     def _encoded(self, states: list[Hashable]) -> np.ndarray:
-        given = states if self.reads == "state" else np.stack([self.frame(s) for s in states])
+        given = states if self.reads == "state" else self.frames(states)
         return self._checked(self.encode(given), len(states))
 
-    def frame(self, state: Hashable) -> np.ndarray:
-        if state not in self._frames:
-            self.environment.restore(state)
-            self._frames[state] = np.asarray(self.environment.frame())
-        return self._frames[state]
-
     def _checked(self, z: Any, count: int) -> np.ndarray:
-        array = np.asarray(z.detach().cpu() if hasattr(z, "detach") else z)
+        array = as_numpy(z)
         if array.ndim != 2 or len(array) != count:
             raise EncoderError(
                 f"{user_line()}an encoder returns one vector for each of {count} inputs, "
@@ -281,7 +274,7 @@ class _Measure:
                 f"{user_line()}the encoder returned values that are not finite; no distance can "
                 "be measured."
             )
-        return array.astype(np.float64)
+        return array
 
     # Pairs ---------------------------------------------------------------------------------
 
@@ -318,7 +311,7 @@ class _Measure:
         found = []
         for group in groups.values():
             for a, b in islice(combinations(group, 2), 50):
-                if np.array_equal(self.frame(a), self.frame(b)):
+                if np.array_equal(*self.frames((a, b))):
                     continue
                 letters, said = self._between(graph, a, b)
                 found.append(Pair(_length(z[a] - z[b]), letters, said))

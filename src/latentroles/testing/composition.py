@@ -7,7 +7,7 @@ says nothing: it is found, and called vacuous.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..words.environment import Environment
 from ..words.word import spell
 from .closure import EncoderError
 from .environment_cases import finite
-from .walks import Track, walks
+from .walks import Frames, Track, as_numpy, walks
 
 Delta = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 _TELESCOPES = 1e-5
@@ -128,23 +128,17 @@ def assert_composes(delta: Delta, environment: Environment, **arguments: Any) ->
 class _Measure:
     def __init__(self, delta: Delta, environment: Environment):
         self.delta, self.environment = delta, environment
-        self._frames: dict[Hashable, np.ndarray] = {}
-
-    def frame(self, state: Hashable) -> np.ndarray:
-        if state not in self._frames:
-            self.environment.restore(state)
-            self._frames[state] = np.asarray(self.environment.frame())
-        return self._frames[state]
+        self.frames = Frames(environment)
 
     def steps(self, track: Track) -> np.ndarray:
         """(letters, k): the steps of a walk."""
-        frames = np.stack([self.frame(state) for state in track.states])
+        frames = self.frames(track.states)
         return self._called(frames[:-1], np.array(track.word, dtype=np.int64), frames[1:])
 
     def telescopes(self, tracks: list[Track], rng: np.random.Generator) -> bool:
         """Whether d(x, a, y) + d(y, b, w) = d(x, c, w) for frames and actions that do not belong
         together: then d(x, a, y) is f(y) - f(x), whatever was done."""
-        frames = np.stack([self.frame(s) for s in dict.fromkeys(t.states[0] for t in tracks)])
+        frames = self.frames(dict.fromkeys(t.states[0] for t in tracks))
         x, y, w = (frames[rng.integers(len(frames), size=64)] for _ in range(3))
         a, b, c = (rng.integers(len(self.environment.actions), size=64) for _ in range(3))
         first, second, whole = (self._called(*given) for given in ((x, a, y), (y, b, w), (x, c, w)))
@@ -152,8 +146,7 @@ class _Measure:
         return bool(size > _STILL and np.abs(first + second - whole).max() <= _TELESCOPES * size)
 
     def _called(self, now: np.ndarray, actions: np.ndarray, following: np.ndarray) -> np.ndarray:
-        found = self.delta(now, actions, following)
-        steps = np.asarray(found.detach().cpu() if hasattr(found, "detach") else found, float)
+        steps = as_numpy(self.delta(now, actions, following))
         if steps.ndim != 2 or len(steps) != len(actions) or not np.isfinite(steps).all():
             raise EncoderError(
                 f"{user_line()}a pose's step is one finite vector for each of {len(actions)} "

@@ -1,8 +1,9 @@
 """Place loops of any environment, walked: what the measures of closure and composition look at."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,30 @@ class Track:
 
     states: tuple[Hashable, ...]
     word: Word
+
+
+class Frames:
+    """The frame of each state, rendered once."""
+
+    def __init__(self, environment: Environment):
+        self._environment = environment
+        self._known: dict[Hashable, np.ndarray] = {}
+
+    def __call__(self, states: Iterable[Hashable]) -> np.ndarray:
+        """(n, *frame): the frames of some states."""
+        return np.stack([self._of(state) for state in states])
+
+    def _of(self, state: Hashable) -> np.ndarray:
+        if state not in self._known:
+            self._environment.restore(state)
+            self._known[state] = np.asarray(self._environment.frame())
+        return self._known[state]
+
+
+def as_numpy(array: Any) -> np.ndarray:
+    """An array of any library, as float64."""
+    plain = array.detach().cpu() if hasattr(array, "detach") else array
+    return np.asarray(plain).astype(np.float64)
 
 
 def walks(
