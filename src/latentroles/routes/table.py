@@ -124,6 +124,16 @@ class KnownRow:
         return tuple(self._paths.get(name, ()))
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as lines in columns, with a rule under the first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]
+
+
 class RouteTable:
     """The routes of a model; prints as a table.
 
@@ -215,11 +225,7 @@ class RouteTable:
             rows.append((name, updates, latents))
         if not self.latents:
             rows = [row[:2] for row in rows]
-        widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
-        ]
-        return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+        return "\n".join(aligned(rows))
 
     def markdown(self) -> str:
         """Loss by module and latent, every cell spelled out, as a Markdown table."""

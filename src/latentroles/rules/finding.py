@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, nearest
-from ..routes.table import RouteTable
+from ..routes.table import RouteTable, aligned
 from ..rulebook import RULES, SEVERITIES
 
 ISOLATED = frozenset({"isolated"})
@@ -250,11 +250,7 @@ class Report:
         rows = [["loss", *(f"on {z}" for z in latents)]]
         for loss, row in self.verdicts.items():
             rows.append([loss, *(", ".join(sorted(row[z])) or "live" for z in latents)])
-        widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-        rows.insert(1, ["-" * w for w in widths])
-        return "\n".join(
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows
-        )
+        return "\n".join(aligned(rows))
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from latentroles.errors import DataError
 HEADINGS = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # after 0 to 3 quarter turns to the left
 
 
-class Simulated:
+class Simulated(ABC):
     """Keeps the present state of an environment that is written as functions of its state.
 
     The environment gives `begin(rng)`, `move(state, action)`, `picture(state)`, `place(state)`,
@@ -52,25 +53,25 @@ class Simulated:
         """(x, y, heading) in cells and radians at the present state."""
         return self.stands(self._state)
 
+    @abstractmethod
     def begin(self, rng: np.random.Generator) -> Any:
         """Draws where an episode starts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def move(self, state: Any, action: int) -> Any:
         """The state that an action leads to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def picture(self, state: Any) -> np.ndarray:
         """The frame of a state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stands(self, state: Any) -> tuple[float, float, float]:
         """The pose of a state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def valid(self, state: Any) -> bool:
         """Whether `state`, a tuple, is a state."""
-        raise NotImplementedError
 
     def _checked(self, state: Any) -> Any:
         """`state` as this environment writes it, or DataError."""
