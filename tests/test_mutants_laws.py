@@ -7,6 +7,9 @@ looked for in small specs, written by hand.
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib import import_module
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,10 +24,14 @@ import latentroles_torch.layers
 import latentroles_torch.modules
 import mutated
 from latentroles import plugins
+from latentroles.plan import terms
 from latentroles.routes import graph, reach
+from latentroles.rules import pressures
+from latentroles.rules.affine import Affine
 from latentroles.spec import array_statistics, nn
 from latentroles.spec import json as spec_json
 from latentroles.spec.nn import initial
+from latentroles.testing.laws import LAWS
 from latentroles.testing.strategies import write
 from latentroles_torch import model as torch_model
 from latentroles_torch import optim, precision, transforms
@@ -42,6 +49,7 @@ from mutated import (
     holding,
 )
 
+mending = import_module("latentroles.rules.enforce")  # `rules.enforce` is the function
 PROGRAMS = [write(random.Random(seed).randrange) for seed in range(40)]
 TORCH = plugins.backend("torch")
 Patch = pytest.MonkeyPatch
@@ -206,6 +214,57 @@ def a_loss_of_weight_0_that_is_kept(patch: Patch) -> None:
     patch.setattr(lr.Spec, "loss", kept)
 
 
+def two_stops_that_cancel(patch: Patch) -> None:
+    term = terms.Terms._term
+
+    def cancelled(self: Any, e: Any, mask: Any, *rest: Any) -> Any:
+        if e.kind == "stop" and e.inputs[0].kind == "stop" and not e.loops():
+            return self._memo[e.inputs[0].inputs[0], mask]
+        return term(self, e, mask, *rest)
+
+    patch.setattr(terms.Terms, "_term", cancelled)
+
+
+def sums_that_forget_a_term(patch: Patch) -> None:
+    edges = graph.Graph.edges
+    patch.setattr(
+        graph.Graph,
+        "edges",
+        lambda self, e: list(edges(self, e))[: 1 if e.attrs == ("add",) else None],
+    )
+
+
+def targets_that_the_table_forgets(patch: Patch) -> None:
+    patch.setattr(reach.Reach, "targets", lambda self, bits: frozenset())
+
+
+def leaks_taken_for_identities(patch: Patch) -> None:
+    asked = pressures.Pressures._actions
+    patch.setattr(
+        pressures.Pressures,
+        "_actions",
+        lambda *arguments: [slug.replace("leak", "identity") for slug in asked(*arguments)],
+    )
+
+
+def differences_that_do_not_cancel(patch: Patch) -> None:
+    patch.setattr(
+        Affine,
+        "difference",
+        lambda self, left, right: {**self.of(left), **(self.of(right) if right else {})},
+    )
+
+
+def a_stop_in_every_place(patch: Patch) -> None:
+    """`enforce` takes every count for a worse one, and spares no stop."""
+    worse = count()
+    patch.setattr(mending, "count_broken", lambda *arguments: next(worse))
+
+
+def no_stop_at_all(patch: Patch) -> None:
+    patch.setattr(mending, "_places", lambda judged, finding: iter(()))
+
+
 BENEATH = [
     ("B10", a_restore_that_forgets),
     ("B11", a_transform_that_doubles("compile")),
@@ -219,11 +278,20 @@ BENEATH = [
     ("S3", cuts_at_random),
     ("S4", stops_that_do_not_cut),
     ("S5", cuts_at_random),
+    ("S6", two_stops_that_cancel),
+    ("S8", sums_that_forget_a_term),
     ("S9", cuts_at_random),
     ("S10", cuts_at_random),
     ("S10", a_loss_of_weight_0_that_is_kept),
     ("S11", weights_by_order),
     ("S12", a_name_that_json_changes),
+    ("S13", cuts_at_random),
+    ("S16", routes_of_one_round),
+    ("S17", targets_that_the_table_forgets),
+    ("S18", leaks_taken_for_identities),
+    ("S19", differences_that_do_not_cancel),
+    ("S20", a_stop_in_every_place),
+    ("S20", no_stop_at_all),
 ]
 
 
@@ -391,3 +459,9 @@ def test_a_law_kills(name: str, backend: str) -> None:
 @pytest.mark.parametrize(("law", "honest", "spec", "seed"), HONEST)
 def test_a_law_spares(law: str, honest: Any, spec: Any, seed: int, backend: str) -> None:
     assert not killed(law, honest(backend), [spec()], seed)
+
+
+def test_every_law_is_seen_to_fail() -> None:
+    here = Path(__file__)
+    text = here.read_text() + here.with_name("test_mutants.py").read_text()
+    assert [name for name in LAWS if f'"{name}"' not in text] == []

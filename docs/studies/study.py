@@ -17,8 +17,8 @@
     if __name__ == "__main__":
         main(MINE)
 
-`python docs/studies/mine.py` runs the cells that docs/studies/mine.json does not have yet, keeps each
-as soon as it is measured, and writes the table of all cells between the two lines of the page.
+`python docs/studies/mine.py` runs the cells that docs/studies/mine.json does not have yet, keeps
+each as soon as it is measured, and writes the table of all cells between the two lines of the page.
 `--only SETTING`, `--backend NAME` and `--seeds N` run some of them; `--again` measures anew;
 `--draw` writes the table alone.
 """

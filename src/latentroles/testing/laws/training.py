@@ -126,12 +126,9 @@ def moves_what_is_reached(case: Case, snapshots: Sequence[Snapshot]) -> None:
     for name in case.spec.modules.keys() - reached:
         for before, after in pairwise(snapshots):
             same_bits(_of_module(after, name), _of_module(before, name), "what no loss reaches:")
-    held = {
-        key.split("/")[3]
-        for key in snapshots[0]
-        if key.startswith("optimiser") and not key.endswith("/count")
-    }
-    equal(sorted(held), sorted(reached), "the modules that optimisers hold")
+    arrays = [k.split("/") for k in snapshots[0] if k.startswith("optimiser/")]
+    held = {(key[1], key[3]) for key in arrays if key[-1] != "count"}  # (optimiser, module)
+    equal(sorted(m for _, m in held), sorted(reached), "the modules that optimisers hold")
 
 
 @law(
