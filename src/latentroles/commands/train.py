@@ -147,6 +147,7 @@ def _plan_new(arguments: argparse.Namespace) -> Plan:
     function = find_function(arguments.spec)
     parameters = read_parameters(function, arguments.parameter)
     spec = build(function, parameters)
+    _refuse_errors(spec)
     recipe = getattr(function, "recipe", None)
     if recipe is not None and not isinstance(recipe, Recipe):
         raise SpecError(f"{arguments.spec}: .recipe is made by @lr.recipe(...), not {recipe!r}.")
@@ -195,6 +196,20 @@ def _plan_new(arguments: argparse.Namespace) -> Plan:
             "validation": validation,
         },
     )
+
+
+def _refuse_errors(spec: Spec) -> None:
+    """Raises SpecError for a spec that `latentroles check` has an error on."""
+    from latentroles.rules import check
+
+    report = check(spec)
+    if not report.ok:
+        found = "\n\n".join(str(finding) for finding in report.errors)
+        raise SpecError(
+            f"{spec.name!r} is not trained, because of what `latentroles check` finds in it:\n\n"
+            f"{found}\n\n"
+            "Fix: mend it, or declare each as an exception: s.allow(RULE, loss=..., because=...)."
+        )
 
 
 def _plan_resumed(arguments: argparse.Namespace) -> Plan:
