@@ -52,6 +52,9 @@ from .spec.ops import square as square
 from .spec.ops import stack as stack
 from .spec.ops import tanh as tanh
 from .spec.ops import zeros as zeros
+from .spec.samples import categorical_sample as categorical_sample
+from .spec.samples import gaussian_sample as gaussian_sample
+from .spec.samples import softmax as softmax
 from .spec.scan import rollout as rollout
 from .spec.scan import scan as scan
 from .spec.schedules import cosine as cosine

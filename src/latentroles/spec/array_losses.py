@@ -14,6 +14,7 @@ from array_api_compat import array_namespace, device
 
 from ..errors import ShapeError, user_line
 from . import array_divergences as array_divergences
+from . import array_samples as array_samples
 from . import array_statistics as array_statistics
 from .array_functions import array_function_of, class_indices
 from .array_pieces import hinge, length, log_softmax, magnitude, unit
