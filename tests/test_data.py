@@ -8,6 +8,8 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -499,7 +501,81 @@ def test_splits_with_other_seeds_differ_and_bad_ones_are_refused() -> None:
         some_trajectories([5]).split(0.5)
 
 
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=9), st.floats(0.01, 0.99), seeds)
+def test_a_split_keeps_the_episodes_of_a_group_together(
+    groups: list[int], fraction: float, seed: int
+) -> None:
+    source = some_trajectories([3] * len(groups))
+    source = replace(source, labels={**source.labels, "group": np.repeat(groups, 3)})
+    if len(set(groups)) < 2:
+        with pytest.raises(DataError, match="at least 2 groups of episodes; there is 1"):
+            source.split(fraction, seed)
+        return
+    train, held = source.split(fraction, seed)
+    kept, apart = (set(part.labels["group"].tolist()) for part in (train, held))
+    assert kept | apart == set(groups)
+    assert not kept & apart
+    assert len(train) + len(held) == len(groups)
+    assert abs(len(apart) - fraction * len(set(groups))) <= 1
+
+
+def test_a_group_is_one_of_an_episode_and_may_have_several_numbers() -> None:
+    source = some_trajectories([2, 2])
+    mixed = replace(source, labels={"group": np.array([0, 1, 1, 1])})
+    with pytest.raises(DataError, match=r"episode 0 has the labels 'group' \[\(0,\), \(1,\)\]"):
+        mixed.split(0.5)
+    pairs = replace(source, labels={"group": np.array([[0, 1], [0, 1], [0, 2], [0, 2]])})
+    assert [len(part) for part in pairs.split(0.5)] == [1, 1]
+
+
+def test_a_label_of_one_integer_for_each_frame_is_a_class() -> None:
+    source = some_trajectories([3])
+    labels = {"kind": np.array([2, 0, 1], np.uint8), "place": source.labels["place"]}
+    columns = {"kind": "kind", "place": "place"}
+    batch = Windows(replace(source, labels=labels), frames=3, batch=1, columns=columns).batch(0)
+    assert {name: array.dtype for name, array in batch.items()} == {
+        "kind": np.int64,
+        "place": np.float32,
+    }
+    np.testing.assert_array_equal(batch["kind"], [[2, 0, 1]])
+
+
 # Collection
+
+
+class Told(Corridor):
+    """A corridor that tells what `said` makes of its cell."""
+
+    said: Callable[[int], dict[str, Any]]
+
+    def labels(self, state: tuple[int, int]) -> dict[str, Any]:
+        return type(self).said(state[0])
+
+
+def test_what_an_environment_tells_of_a_state_becomes_columns(tmp_path: Path) -> None:
+    Told.said = lambda cell: {"even": cell % 2, "lamps": [cell / 2, 1.0]}
+    found = collect(Told(), tmp_path / "t.h5", episodes=2, steps=5)
+    cells = found.labels["place"][:, 0]
+    np.testing.assert_array_equal(found.labels["even"], cells % 2)
+    np.testing.assert_array_equal(found.labels["lamps"], np.stack([cells / 2, np.ones(12)], 1))
+    assert_same(Trajectories.open(tmp_path / "t.h5"), found)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (lambda cell: {"place": cell}, "none of them `place`; got .'place'."),
+        (lambda cell: {"a": 0} if cell < 4 else {}, r"the same labels.*got \['a'\] and \[\]"),
+        (lambda cell: {"a": [0] * (cell // 4)}, r"one shape for every state; got \(0,\) and \(1,"),
+        (lambda cell: {"a": "high"}, r"label 'a' is \(202, ...\) numbers; got <U4"),
+        (lambda cell: {"a": math.nan}, "label 'a' is finite"),
+    ],
+)
+def test_labels_of_another_form_are_refused(said: Any, message: str, tmp_path: Path) -> None:
+    Told.said = said
+    with pytest.raises(DataError, match=message):
+        collect(Told(), tmp_path / "t.h5", episodes=2, steps=100)
+    assert not list(tmp_path.iterdir())
 
 
 @given(st.integers(1, 3), st.integers(1, 12), seeds)

@@ -19,12 +19,20 @@ from hypothesis import strategies as st
 from latentroles.errors import DataError, PluginError
 from latentroles.words import WordError, explore
 from latentroles.words.corridor import LEFT, NOOP, RIGHT, State, corridor
-from latentroles.words.environment import Described, Invertible, Started, Stochastic, is_random
+from latentroles.words.environment import (
+    Described,
+    Invertible,
+    Labelled,
+    Started,
+    Stochastic,
+    is_random,
+)
 from latentroles.words.gridworld import gridworld
 from latentroles.words.gymnasium import from_gymnasium
 from latentroles.words.minigrid import dynamic_obstacles, four_rooms
 from latentroles.words.plane import plane
-from latentroles.words.rotations import LIGHTS, PICTURES, TEST, TRAIN, rotations
+from latentroles.words.rotations import LIGHTS, PICTURES, TEST, TRAIN, _digits, digits, rotations
+from latentroles.words.rotations import State as Turned
 from latentroles.words.rubik import rubik
 from latentroles.words.transitions import starts
 from latentroles.words.word import end, is_place_loop, run, word
@@ -246,7 +254,8 @@ def test_no_picture_is_in_both_parts_and_all_of_them_ship() -> None:
         "socket.socket.connect = refuse\n"
         "from latentroles.words.rotations import *\n"
         "r = rotations(pictures=PICTURES, size=8, jitter=0)\n"
-        "print(len({r.picture(State(i, 0)).tobytes() for i in range(len(PICTURES))}))"
+        "print(len({r.picture(State(i, 0)).tobytes() for i in range(len(PICTURES))}))\n"
+        "digits()"
     )
     command = [sys.executable, "-W", "error", "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
@@ -254,10 +263,40 @@ def test_no_picture_is_in_both_parts_and_all_of_them_ship() -> None:
     assert rotations(pictures="test", size=8).parameters["pictures"] == list(TEST)
 
 
+def test_digits_are_those_of_the_library_and_say_what_they_show() -> None:
+    from sklearn.datasets import load_digits
+
+    drawings, shows = load_digits(return_X_y=True)
+    every, large = digits(size=8), digits(size=16, jitter=2, light=True)
+    for index in (0, 1, 1436, 1437, 1796):
+        state = Turned(index, 0)
+        grey = (drawings[index].reshape(8, 8) * (255 / 16)).astype(np.uint8)
+        np.testing.assert_array_equal(every.picture(state), np.broadcast_to(grey, (3, 8, 8)))
+        # 18 pixels show 8: some of them twice and some three times, whatever the crop
+        shown = large.picture(state._replace(across=1, down=2))
+        seen = (np.arange(18) * 8 // 18)[2:], (np.arange(18) * 8 // 18)[1:17]
+        np.testing.assert_array_equal(shown[0], grey[np.ix_(*seen)])
+        assert every.labels(state) == {"group": index, "category": shows[index]}
+    train, test = digits(pictures="train"), digits(pictures="test")
+    assert len(train.starts()) + len(test.starts()) == len(every.starts()) == 4 * 1797
+    assert test.labels(Turned(0, 0)) == {"group": 0, "category": shows[1437]}
+    np.testing.assert_array_equal(test.picture(Turned(0, 1)), digits().picture(Turned(1437, 1)))
+
+
+def test_a_photograph_says_which_one_it_is() -> None:
+    assert pictures().labels(Turned(1, 2)) == {"group": 1}
+    assert isinstance(pictures(), Labelled)
+    assert not isinstance(gridworld(), Labelled)
+
+
 def test_without_its_library_an_environment_names_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(PluginError, match=r"pip install 'latentroles\[envs\]'"):
         rotations(pictures=("coffee",), size=9)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    _digits.cache_clear()
+    with pytest.raises(PluginError, match=r"pip install 'latentroles\[envs\]'"):
+        digits()
     for module, name, needed in [
         ("miniworld", "four_rooms", "pip install miniworld"),
         ("atari", "montezuma", "pip install ale-py"),
@@ -415,6 +454,9 @@ def test_optional_environments_keep_the_first_laws(module: str, name: str, libra
         (lambda: rotations(pictures=("cofee",)), "no picture 'cofee'. Did you mean 'coffee'?"),
         (lambda: rotations(size=300), "size + jitter is at most that; got 300 + 2"),
         (lambda: rotations(size=7), "size is an integer of at least 8; got 7"),
+        (lambda: digits(pictures="tests"), 'pictures is "all", "train" or "test"; got \'tests\''),
+        (lambda: digits(pictures=("coffee",)), '"all", "train" or "test"'),  # type: ignore[arg-type]
+        (lambda: digits(jitter=-1), "digits: jitter is an integer of at least 0; got -1"),
         (lambda: corridor().reset(-1), "seed is an integer of at least 0; got -1"),
         (lambda: corridor().step(2), "an action is one of 0 left, 1 right; got 2"),
         (lambda: corridor().inverse(State(0), 7), "an action is one of 0 left, 1 right; got 7"),

@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from latentroles.data.trajectories import Trajectories, replaceable, whole
 from latentroles.errors import DataError
-from latentroles.words.environment import Environment
+from latentroles.words.environment import Environment, Labelled
 
 FORWARD = 0.8  # the share of steps that go forward where nothing is in the way
 
@@ -36,9 +36,10 @@ def collect(
         episodes: how many, each of `steps` actions and `steps` + 1 frames.
         progress: called as progress(done, episodes) after each episode.
 
-    The labels hold one column, `place` (N, k) int64: the environment's place of each frame. Raises
-    DataError for bad arguments (before the first step), for an environment whose frames differ in
-    shape, and where the file cannot be written; what was at `path` before is then unchanged.
+    The labels hold the column `place` (N, k) int64, the environment's place of each frame, and what
+    the environment's `labels` say where it is `Labelled`. Raises DataError for bad arguments
+    (before the first step), for an environment whose frames or labels differ in shape, and where
+    the file cannot be written; what was at `path` before is then unchanged.
     """
     recipe = _recipe(environment, episodes, steps, seed)
     target = replaceable(path)
@@ -134,6 +135,8 @@ def _wander(
     actions = np.empty(episodes * steps, np.int64)
     pose = np.empty((total, 3))
     places: list[tuple[int, ...]] = []
+    told = environment.labels if isinstance(environment, Labelled) else lambda _: {}
+    labels: list[Mapping[str, Any]] = []
 
     def record(state: Any) -> None:
         row, frame = len(places), environment.frame()
@@ -145,6 +148,7 @@ def _wander(
         frames[row] = frame
         pose[row] = environment.pose()
         places.append(environment.place(state))
+        labels.append(told(state))
 
     for episode in range(episodes):
         rng = np.random.default_rng([seed, episode])
@@ -169,8 +173,29 @@ def _wander(
         action_names=tuple(recipe["actions"]),
         parameters=recipe["parameters"],
         collection=recipe["collection"],
-        labels={"place": np.array(places, np.int64)},
+        labels={**_columns(environment, labels), "place": np.array(places, np.int64)},
     )
+
+
+def _columns(environment: Environment, labels: list[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """What an environment says of each frame, name by name."""
+    names = set(labels[0])
+    if "place" in names or any(set(found) != names for found in labels):
+        odd = next((found for found in labels if set(found) != names), labels[0])
+        raise DataError(
+            f"environment {environment.name!r}: every state has the same labels, none of them "
+            f"`place`; got {sorted(names)} and {sorted(odd)}."
+        )
+    columns = {}
+    for name in sorted(names):
+        shapes = {np.shape(found[name]) for found in labels}
+        if len(shapes) > 1:
+            raise DataError(
+                f"environment {environment.name!r}: the label {name!r} has one shape for every "
+                f"state; got {' and '.join(map(str, sorted(shapes)))}."
+            )
+        columns[name] = np.array([found[name] for found in labels])
+    return columns
 
 
 def _choose(rng: np.random.Generator, names: tuple[str, ...], blocked: bool) -> int:

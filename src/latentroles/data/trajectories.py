@@ -6,7 +6,7 @@ The file is HDF5, version 1 of the format `latentroles-trajectories`. With N fra
     /actions          (N - E,) int64; the action that leads from frame t to t+1 of an episode
     /pose             (N, 3) float64: x, y in cells and heading in radians (`words.environment`)
     /offsets          (E + 1,) int64; episode e is frames offsets[e] .. offsets[e + 1] - 1
-    /labels/<name>    (N, ...) numbers; further columns, such as `place`
+    /labels/<name>    (N, ...) numbers; further columns, such as `place`; `group`: see `split`
     attributes        format, version, header (JSON), header_sha256, complete (written last)
 
 The header says which environment and collection the file is from, and holds a SHA-256 for each
@@ -17,12 +17,12 @@ file is noticed when it is opened, and nothing is ever trained on it.
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from latentroles.errors import DataError, PluginError
 
 FORMAT = "latentroles-trajectories"
 VERSION = 1
+GROUP = "group"  # the label by which `split` keeps episodes together
 
 _CHUNK = 64  # frames
 _FRESH = "The file is left as it is; delete it or pass another path to get a fresh one."
@@ -131,7 +132,7 @@ class Trajectories:
     def episodes(self) -> tuple[slice, ...]:
         """One slice of the frames for each episode."""
         bounds = self.offsets.tolist()
-        return tuple(slice(a, b) for a, b in pairwise(bounds))
+        return tuple(slice(a, b) for a, b in itertools.pairwise(bounds))
 
     def actions_of(self, episode: int) -> np.ndarray:
         """The actions of an episode: (n - 1,) for n frames."""
@@ -158,16 +159,42 @@ class Trajectories:
     def split(self, fraction: float, seed: int = 0) -> tuple["Trajectories", "Trajectories"]:
         """Two parts by whole episodes, (train, validation); the same ones for the same seed.
 
-        Arguments: the `fraction` of the episodes that go to validation, between 0 and 1. Each part
-        has at least one episode.
+        Where there is a label `group`, episodes of one group stay together: episodes that show one
+        picture, say, so that validation sees pictures that training has not seen.
+
+        Arguments: the `fraction` of the episodes (of the groups) that go to validation, between 0
+        and 1. Each part has at least one. Raises DataError where there are fewer than two, or an
+        episode belongs to several groups.
         """
         if not 0 < fraction < 1:
             raise DataError(f"split: fraction is between 0 and 1, both excluded; got {fraction!r}.")
-        if len(self) < 2:
-            raise DataError("split needs at least 2 episodes; there is 1. Collect more episodes.")
-        held = min(max(round(fraction * len(self)), 1), len(self) - 1)
-        order = np.random.default_rng(whole("seed", seed, least=0)).permutation(len(self)).tolist()
-        return self.subset(sorted(order[held:])), self.subset(sorted(order[:held]))
+        groups = self._groups()
+        if len(groups) < 2:
+            what = "groups of episodes" if GROUP in self.labels else "episodes"
+            raise DataError(f"split needs at least 2 {what}; there is 1. Collect more episodes.")
+        held = min(max(round(fraction * len(groups)), 1), len(groups) - 1)
+        rng = np.random.default_rng(whole("seed", seed, least=0))
+        order = [groups[i] for i in rng.permutation(len(groups))]
+        train, validation = (
+            sorted(itertools.chain(*part)) for part in (order[held:], order[:held])
+        )
+        return self.subset(train), self.subset(validation)
+
+    def _groups(self) -> list[list[int]]:
+        """The episodes that a split keeps together."""
+        if GROUP not in self.labels:
+            return [[episode] for episode in range(len(self))]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for episode, rows in enumerate(self.episodes):
+            found = {tuple(np.ravel(value).tolist()) for value in self.labels[GROUP][rows]}
+            if len(found) > 1:
+                raise DataError(
+                    f"split: an episode belongs to one group; episode {episode} has the labels "
+                    f"{GROUP!r} {sorted(found)}. Give all of its frames one group, or no label "
+                    f"{GROUP!r}."
+                )
+            groups.setdefault(found.pop(), []).append(episode)
+        return list(groups.values())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the file in one piece: it is there whole, or what was there before still is.

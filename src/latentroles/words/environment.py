@@ -8,9 +8,9 @@ Conventions that every environment keeps:
 - An environment never ends an episode. Whoever drives it decides how long an episode is.
 
 What only some environments can say stands in protocols of one method each: `Invertible`,
-`Described`, `Started`, `Stochastic`; an environment whose steps are random without known
-probabilities has an attribute `random = True`. `latentroles.testing.environment_laws` checks all
-of it.
+`Described`, `Started`, `Stochastic`, `Labelled`; an environment whose steps are random without
+known probabilities has an attribute `random = True`. `latentroles.testing.environment_laws` checks
+all of it but labels, whose form is checked where they are collected.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -111,6 +111,19 @@ class Stochastic(Protocol):
 
     def kernel(self, state: Any, action: int) -> Mapping[Any, float]:
         """Where `action` leads, each state with its probability; they sum to one."""
+        ...
+
+
+@runtime_checkable
+class Labelled(Protocol):
+    """An environment that knows more of a state than its place: what a picture shows, say."""
+
+    def labels(self, state: Any) -> Mapping[str, Any]:
+        """By name a number, or an array of numbers, of one form for every state.
+
+        They become columns of a trajectory file. The column `group` says which episodes belong
+        together: a split never puts them on both sides.
+        """
         ...
 
 

@@ -1,14 +1,15 @@
 """Real pictures that turn by quarters: the group C4.
 
-The pictures are photographs that ship inside scikit-image: nothing is downloaded. Where a picture
-is cut and how bright it is are drawn for each episode, and stay: another episode shows the same
-place in another crop and light.
+The pictures are photographs that ship inside scikit-image, and handwritten digits that ship inside
+scikit-learn: nothing is downloaded. Where a picture is cut and how bright it is are drawn for each
+episode, and stay: another episode shows the same place in another crop and light. All frames of an
+episode show one picture, which is their label `group`: a split of episodes is one of pictures.
 """
 
 import itertools
-from collections.abc import Mapping
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,9 @@ TRAIN = (
 TEST = ("clock_motion", "coffee", "grass", "retina", "rocket")
 PICTURES = TRAIN + TEST
 
+DIGITS = 1797
+DIGITS_TRAIN = 1437  # a part in five is left for the test
+
 
 class State(NamedTuple):
     """Which picture, turned how often by a quarter to the left; its crop and its light."""
@@ -40,22 +44,40 @@ class State(NamedTuple):
 
 
 class Rotations(Simulated):
-    """Made by `rotations`. The place is (picture, turns)."""
+    """Made by `rotations` and `digits`. The place is (picture, turns).
 
-    def __init__(self, names: tuple[str, ...], size: int, jitter: int, light: bool):
-        self.names, self.size, self.jitter, self.light = names, size, jitter, light
-        self._pictures = [_small(name, size + jitter) for name in names]
-        parameters = {"pictures": list(names), "size": size, "jitter": jitter, "light": light}
-        super().__init__("rotations", parameters, ("left", "right", "half"))
+    Arguments: `pictures`, each (3, size + jitter, size + jitter) from 0 to 255, and what class each
+    shows, if that is known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        chosen: Any,
+        pictures: Sequence[np.ndarray],
+        categories: Sequence[int] | None,
+        *,
+        size: int,
+        jitter: int,
+        light: bool,
+    ):
+        self.size, self.jitter, self.light = size, jitter, light
+        self._pictures, self._categories = pictures, categories
+        parameters = {"pictures": chosen, "size": size, "jitter": jitter, "light": light}
+        super().__init__(name, parameters, ("left", "right", "half"))
 
     def starts(self) -> list[State]:
         """Every picture, turn, crop and light."""
+        return list(self._starts)
+
+    @cached_property
+    def _starts(self) -> list[State]:
         shift, lights = range(self.jitter + 1), range(len(LIGHTS)) if self.light else (1,)
-        product = itertools.product(range(len(self.names)), range(4), shift, shift, lights)
+        product = itertools.product(range(len(self._pictures)), range(4), shift, shift, lights)
         return [State(*values) for values in product]
 
     def begin(self, rng: np.random.Generator) -> State:
-        return drawn(rng, self.starts())
+        return drawn(rng, self._starts)
 
     def move(self, state: State, action: int) -> State:
         """A quarter turn to the left, one to the right, or a half turn."""
@@ -74,6 +96,13 @@ class Rotations(Simulated):
         found = {"across": state.across, "down": state.down} if self.jitter else {}
         return {**found, "light": state.light} if self.light else found
 
+    def labels(self, state: State) -> Mapping[str, int]:
+        """group, the picture; and category, what it shows, where that is known."""
+        found = {"group": state.picture}
+        if self._categories is not None:
+            found["category"] = self._categories[state.picture]
+        return found
+
     def stands(self, state: State) -> tuple[float, float, float]:
         return 0.0, 0.0, HEADINGS[state.turns]
 
@@ -86,7 +115,7 @@ class Rotations(Simulated):
     def valid(self, state: State) -> bool:
         lights = within(state.light, len(LIGHTS)) if self.light else state.light == 1
         return (
-            within(state.picture, len(self.names))
+            within(state.picture, len(self._pictures))
             and within(state.turns, 4)
             and within(state.across, self.jitter + 1)
             and within(state.down, self.jitter + 1)
@@ -95,7 +124,7 @@ class Rotations(Simulated):
 
 
 @cache
-def _small(name: str, size: int) -> np.ndarray:
+def _photograph(name: str, size: int) -> np.ndarray:
     """The middle square of a picture, block means of (3, size, size) float64 from 0 to 255."""
     try:
         from skimage import data, io
@@ -119,6 +148,20 @@ def _small(name: str, size: int) -> np.ndarray:
     top, left = ((length - block * size) // 2 for length in image.shape[:2])
     square = image[top : top + block * size, left : left + block * size].astype(np.float64)
     return square.reshape(size, block, size, block, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """(1797, 8, 8) float64 from 0 to 255, and what each shows, (1797,) from 0 to 9."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise PluginError(
+            f"The digits are those of scikit-learn, which cannot be imported ({error}). "
+            "Install it: pip install 'latentroles[envs]'"
+        ) from error
+    drawings, shows = load_digits(return_X_y=True)
+    return np.reshape(drawings, (-1, 8, 8)) * (255 / 16), np.asarray(shows)
 
 
 def rotations(
@@ -154,4 +197,44 @@ def rotations(
             f"rotations: the pictures are {LARGEST} pixels high, and size + jitter is at most "
             f"that; got {size} + {jitter}."
         )
-    return Rotations(tuple(named), size, jitter, bool(light))
+    shown = [_photograph(name, size + jitter) for name in named]
+    return Rotations(
+        "rotations", list(named), shown, None, size=size, jitter=jitter, light=bool(light)
+    )
+
+
+def digits(
+    *, pictures: str = "all", size: int = 16, jitter: int = 0, light: bool = False
+) -> Rotations:
+    """1797 handwritten digits that turn by quarters, with the actions left, right and half.
+
+    They are 8 x 8 pixels, repeated to what `size` asks for, grey in all three channels. The label
+    `category` is the digit.
+
+    Args:
+        pictures: "all", "train" (the first 1437) or "test" (the last 360).
+        size: height and width of the frames, in pixels, at least 8.
+        jitter, light: as for `rotations`.
+
+    Raises:
+        DataError: an argument out of its range.
+        PluginError: scikit-learn is not installed.
+
+    Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits" (1998), its test set.
+    """
+    parts = {"all": (0, DIGITS), "train": (0, DIGITS_TRAIN), "test": (DIGITS_TRAIN, DIGITS)}
+    if not isinstance(pictures, str) or pictures not in parts:
+        raise DataError(f'digits: pictures is "all", "train" or "test"; got {pictures!r}.')
+    size, jitter = natural("digits: size", size, 8), natural("digits: jitter", jitter)
+    drawings, shows = (whole[slice(*parts[pictures])] for whole in _digits())
+    nearest_pixel = np.arange(size + jitter) * drawings.shape[1] // (size + jitter)
+    grey = drawings[:, nearest_pixel][:, :, nearest_pixel]
+    return Rotations(
+        "rotations-digits",
+        pictures,
+        list(np.repeat(grey[:, None], 3, axis=1)),
+        shows.tolist(),
+        size=size,
+        jitter=jitter,
+        light=bool(light),
+    )
