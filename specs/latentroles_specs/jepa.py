@@ -1,0 +1,176 @@
+"""`jepa`: a joint embedding predictive architecture on transitions (x_t, a_t, x_{t+1}).
+
+z_t = encoder(x_t); a predictor reads an embedding of frame t and one of the action, and is to meet
+the embedding of frame t + 1. No pixel is predicted. A target encoder follows the online encoder by
+an exponential moving average; `mode` says which of the two embeds what:
+
+    mode        the predictor reads    its target              the regulariser reads
+    "default"   target(x_t)            target(x_{t+1})         z_t and z_{t+1}
+    "vjepa2"    z_t                    target(x_{t+1})         z_t
+    "none"      z_t                    stop(z_{t+1})           z_t and z_{t+1}
+
+A state decoder, to look at, is trained afterwards on the embeddings as they are.
+
+Source: the note "Joint Embedding Predictive Architecture (JEPA) Model"; docs/systems/jepa.md says
+where this departs from it.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial, reduce
+from operator import add
+
+import latentroles as lr
+from latentroles import arguments
+from latentroles.spec.schedules import Schedule
+
+MODES = ("default", "vjepa2", "none")
+REGULARISERS = ("vicreg", "barlow", "dino", "sigreg", "coding_rate", "none")
+ENCODERS = ("mlp", "cnn", "vit")
+SOURCES = ("online", "target")
+
+
+@lr.recipe(
+    environment="minigrid-fourrooms",
+    episodes=48,
+    episode_steps=128,
+    frames=2,
+    batch=64,
+    steps=400,
+    optimisers={"default": lr.adamw(1e-3, weight_decay=1e-4)},
+    columns={"x": "frames", "a": "actions"},
+    validation=0.125,
+    early_stopping=lr.EarlyStopping(patience=5),
+    phases={
+        "decode": lr.PhaseSettings(
+            optimisers={"default": lr.adamw(2e-3)},
+            early_stopping=lr.EarlyStopping(patience=5, min_delta=1e-4),
+            start="best",
+        )
+    },
+)
+def jepa(
+    frame: tuple[int, int, int] = (3, 56, 56),
+    actions: int = 3,
+    latent_dim: int = 64,
+    mode: str = "default",
+    regulariser: str = "vicreg",
+    encoder: str = "cnn",
+    *,
+    action_emb_dim: int = 16,
+    predictor_hidden_dim: int = 128,
+    predictor_dropout_rate: float = 0.0,
+    ema_decay: float | Schedule = 0.996,
+    decoder_source: str = "online",
+    prediction_weight: float = 1.0,
+    auxiliary_weight: float = 1.0,
+    vicreg_variance: float = 25.0,
+    vicreg_covariance: float = 1.0,
+    barlow_redundancy: float = 5e-3,
+    center_ema_decay: float = 0.9,
+    sigreg_slices: int = 256,
+    coding_rate_alpha: float = 1.0,
+    hidden: tuple[int, ...] = (256,),
+    channels: tuple[int, ...] = (16, 32, 64),
+    patch: int = 8,
+    depth: int = 2,
+    heads: int = 4,
+) -> lr.Spec:
+    """Declares the model.
+
+    Args:
+        frame: channels, height, width of an observation.
+        actions: how many discrete actions there are.
+        latent_dim: width of an embedding.
+        mode: "default", "vjepa2" or "none"; see above.
+        regulariser: what keeps the embeddings from collapsing: "vicreg", "barlow" (on one batch),
+            "dino" (centring alone), "sigreg", "coding_rate" or "none".
+        encoder: "mlp" (of widths `hidden`), "cnn" (`channels`) or "vit" (`patch`, `depth`,
+            `heads`); the target encoder is a copy of it.
+        action_emb_dim: width of the embedding of an action.
+        predictor_hidden_dim, predictor_dropout_rate: of the predictor's hidden layer.
+        ema_decay: of the target encoder, in [0, 1], or a schedule of the step.
+        decoder_source: the embeddings that the state decoder reads, "online" or "target".
+        prediction_weight, auxiliary_weight: of the prediction loss and of the regulariser.
+        vicreg_variance, vicreg_covariance, barlow_redundancy, sigreg_slices, coding_rate_alpha: of
+            the regularisers of those names; see `lr.losses`.
+        center_ema_decay: of the centre of "dino".
+
+    Raises:
+        SpecError: an unknown mode, regulariser, encoder or source; a number out of its range.
+        ShapeError: sizes that do not fit, such as heads that do not divide `latent_dim`.
+    """
+    arguments.choice("jepa", "mode", mode, MODES)
+    arguments.choice("jepa", "regulariser", regulariser, REGULARISERS)
+    arguments.choice("jepa", "encoder", encoder, ENCODERS)
+    arguments.choice("jepa", "decoder_source", decoder_source, SOURCES)
+    arguments.integer("jepa", "latent_dim", latent_dim, "width of an embedding")
+    arguments.real("jepa", "predictor_dropout_rate", predictor_dropout_rate, arguments.DECAY)
+    arguments.real("jepa", "center_ema_decay", center_ema_decay, arguments.DECAY)
+    if not isinstance(ema_decay, Schedule):
+        within = arguments.Range("a number from 0 to 1, or a schedule", lambda v: 0 <= v <= 1)
+        ema_decay = arguments.real("jepa", "ema_decay", ema_decay, within)
+    if mode == "none" and decoder_source == "target":
+        raise lr.SpecError(
+            "jepa: mode 'none' has no target encoder; received "
+            "decoder_source='target'. Fix: pass decoder_source='online', or another mode."
+        )
+
+    s = lr.Spec("jepa")
+    x = s.observation("x", frame)
+    a = s.action("a", lr.Discrete(actions))
+
+    if encoder == "mlp":
+        perceptron = lr.nn.mlp(math.prod(frame), latent_dim, hidden=hidden)
+        embed = lr.nn.Sequential((lr.nn.Flatten(3), *perceptron.layers))
+    elif encoder == "cnn":
+        embed = lr.nn.cnn(frame, latent_dim, channels=channels)
+    else:
+        embed = lr.nn.vit(frame, latent_dim, patch=patch, depth=depth, heads=heads)
+    online = s.module("encoder", embed)
+    action_embedding = s.module("action_embedding", lr.nn.Embedding(actions, action_emb_dim))
+    trunk = lr.nn.Linear(latent_dim + action_emb_dim, predictor_hidden_dim)
+    predictor = s.module("predictor", lr.nn.Sequential((trunk, lr.nn.Silu())))
+    predictor_output = s.module("predictor_output", lr.nn.linear(predictor_hidden_dim, latent_dim))
+    decoder = s.module("decoder", lr.nn.conv_decoder(latent_dim, frame))
+
+    z = s.latent("z", online(x), role=lr.PLACE)
+    if mode == "none":
+        z_target = z.stop()
+    else:
+        z_target = s.target(online, decay=ema_decay, name="target_encoder")(x)
+
+    # The prediction, in embedding space.
+    z_in = z_target if mode == "default" else z
+    hidden_units = predictor(lr.concat(z_in.t[:-1], action_embedding(a)))
+    z_hat = predictor_output(lr.dropout(hidden_units, predictor_dropout_rate, label="dropout"))
+    s.loss("prediction", lr.losses.mse(z_hat, z_target.t[1:]), weight=prediction_weight)
+
+    # The regulariser, on the online embeddings: of frames t and t + 1, or of frame t alone.
+    read = [z.t[:-1]] if mode == "vjepa2" else [z.t[:-1], z.t[1:]]
+    regularise = {
+        "vicreg": partial(lr.losses.vicreg, variance=vicreg_variance, covariance=vicreg_covariance),
+        "barlow": partial(lr.losses.barlow_decorrelation, redundancy=barlow_redundancy),
+        "sigreg": partial(lr.losses.sigreg, label="directions", slices=sigreg_slices),
+        "coding_rate": partial(lr.losses.coding_rate, alpha=coding_rate_alpha),
+    }
+    if regulariser == "dino":
+        center = s.state("center", (latent_dim,))
+        regularise["dino"] = partial(lr.losses.center, c=center)
+        seen = _mean([e.mean(over="time").mean(over="batch") for e in read])
+        s.update(center, center_ema_decay * center + (1.0 - center_ema_decay) * seen)
+    if regulariser != "none":
+        terms = [regularise[regulariser](e) for e in read]
+        s.loss(regulariser, _mean(terms), weight=auxiliary_weight)
+
+    # Afterwards: what can be seen in an embedding.
+    decoded = decoder((z_target if decoder_source == "target" else z).stop())
+    s.loss("reconstruction", lr.losses.mse(decoded, x))
+
+    s.phase("jepa", losses=[name for name in s.losses if name != "reconstruction"])
+    s.phase("decode", losses=["reconstruction"])
+    return s
+
+
+def _mean(exprs: Sequence[lr.Expr]) -> lr.Expr:
+    return reduce(add, exprs) * (1.0 / len(exprs))
