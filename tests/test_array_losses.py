@@ -3,6 +3,8 @@
 A check takes the name of a registered function and has to reject the planted wrong ones below.
 """
 
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from array_api_compat import array_namespace
+from scipy.optimize import linear_sum_assignment
 
 import latentroles as lr
 from latentroles.errors import ShapeError, SpecError
@@ -23,6 +27,7 @@ from latentroles.spec.walk import postorder
 from latentroles.testing.laws import Case, compiled, inputs
 from latentroles.testing.laws.checks import same_results
 from latentroles.testing.laws.values import follows_reference
+from latentroles.testing.reference import Results
 from latentroles_jax.precision import x64
 
 Arrays = tuple[np.ndarray, ...]
@@ -38,8 +43,8 @@ class Example:
     """How a function is called, and what it should give.
 
     Args:
-        operands: a word for each: "z" (batch, time, n), "view" of the operand before it,
-            "classes", "frames", or "slices", which are no latent.
+        operands: a word for each: "z" (batch, time, n), "view" of the operand before it, "frames";
+            or what is no latent: "classes", "buttons", "slices", and "samples" along them.
         definition: the operands and arguments -> the value, in numpy alone.
     """
 
@@ -53,6 +58,11 @@ def cross_entropy(logits: np.ndarray, classes: np.ndarray) -> float:
     return float(-np.mean([np.log(p[i][classes[i]]) for i in np.ndindex(classes.shape)]))
 
 
+def binary_cross_entropy(logits: np.ndarray, buttons: np.ndarray) -> float:
+    p = 1 / (1 + np.exp(-logits))
+    return float(-np.mean(buttons * np.log(p) + (1 - buttons) * np.log(1 - p)))
+
+
 def cosine(p: np.ndarray, t: np.ndarray) -> float:
     lengths = np.linalg.norm(p, axis=-1) * np.linalg.norm(t, axis=-1)
     return np.mean(1 - np.einsum("bti,bti->bt", p, t) / lengths)
@@ -64,6 +74,28 @@ def goal_ranking(position: np.ndarray, margin: float, pairs: int) -> float:
     found = [margin - (d[:, i] - d[:, j]) for j in frames for i in range(j)]
     assert len(found) <= pairs
     return float(np.mean(np.maximum(found, 0)))
+
+
+def patch_mse(p: np.ndarray, t: np.ndarray, size: int) -> float:
+    def starts(length: int) -> list[int]:
+        regular = [i for i in range(length) if i % (size // 2) == 0 and i + size <= length]
+        return regular + [length - size] * (regular[-1] + size < length)
+
+    errors = (p - t) ** 2
+    height, width = p.shape[-2:]
+    patches = [
+        np.mean(errors[..., i : i + size, j : j + size])
+        for i in starts(height)
+        for j in starts(width)
+    ]
+    return float(np.mean(patches))
+
+
+def trimmed_scale(delta: np.ndarray, target: float, trim: float) -> float:
+    left = sorted(np.linalg.norm(delta, axis=-1).ravel().tolist())
+    for _ in range(int(trim * len(left))):
+        left = left[1:-1]
+    return float((np.mean(left) - target) ** 2)
 
 
 def gaussian_kl(mean_p: Any, log_std_p: Any, mean_q: Any, log_std_q: Any) -> float:
@@ -125,6 +157,16 @@ def sigreg(z: np.ndarray, slices: np.ndarray) -> float:
     return len(flat(z)) * float(np.mean(found))
 
 
+def sliced_normal(z: np.ndarray, slices: np.ndarray, samples: np.ndarray) -> float:
+    """The cheapest way to carry each set of projections to its set of draws, pair by pair."""
+    found = []
+    for direction, draws in zip(slices.T, flat(samples).T, strict=True):
+        projected = flat(z) @ direction / np.linalg.norm(direction)
+        costs = (projected[:, None] - draws) ** 2
+        found.append(costs[linear_sum_assignment(costs)].mean())
+    return float(np.mean(found))
+
+
 def info_nce(queries: np.ndarray, keys: np.ndarray, temperature: float) -> float:
     q, k = (flat(v) / np.linalg.norm(flat(v), axis=-1, keepdims=True) for v in (queries, keys))
     return cross_entropy(q @ k.T / temperature, np.arange(len(q)))
@@ -134,12 +176,16 @@ EXAMPLES: dict[str, Example] = {
     "mse": Example("z z", lambda p, t: np.linalg.norm(p - t) ** 2 / p.size),
     "cosine": Example("z z", cosine),
     "cross_entropy": Example("z classes", cross_entropy),
+    "binary_cross_entropy": Example("z buttons", binary_cross_entropy),
+    "patch_mse": Example("frames frames", patch_mse, {"size": 2}),
+    "pixel_square": Example("frames", lambda r: np.linalg.norm(r, axis=-3) ** 2 / 2),
     "pixel_error": Example("frames", lambda r: np.linalg.norm(r, ord=1, axis=-3) / 2),
     "median_scale": Example(
         "z",
         lambda d, target: (np.median(np.linalg.norm(d, axis=-1)) - target) ** 2,
         {"target": 1.0},
     ),
+    "trimmed_scale": Example("z", trimmed_scale, {"target": 1.0, "trim": 0.2}),
     "goal_ranking": Example("z", goal_ranking, {"margin": 0.1, "pairs": 1024}),
     "gaussian_kl": Example("z z z z", gaussian_kl),
     "categorical_kl": Example("z z", categorical_kl),
@@ -151,6 +197,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "coding_rate": Example("z", coding_rate, {"alpha": 1.0}),
     "sigreg": Example("z slices", sigreg),
+    "sliced_normal": Example("z slices samples", sliced_normal),
     "info_nce": Example("z view", info_nce, {"temperature": 0.1}),
 }
 
@@ -168,6 +215,9 @@ def strict_jax():
 # Operands -----------------------------------------------------------------------------------
 
 
+SHAPES = {"z": (N,), "buttons": (N,), "frames": (2, 4, 4), "slices": (N, 8), "samples": (8,)}
+
+
 def generic(name: str, seed: int = 0, batch: int = 6) -> list[np.ndarray]:
     """Standard normal operands, away from every kink."""
     rng = np.random.default_rng(seed)
@@ -178,8 +228,9 @@ def generic(name: str, seed: int = 0, batch: int = 6) -> list[np.ndarray]:
         elif word == "view":
             made.append(made[-1] + 0.1 * rng.standard_normal(made[-1].shape))
         else:
-            shape = {"z": (batch, 3, N), "frames": (batch, 3, 2, 4, 4), "slices": (N, 8)}[word]
-            made.append(rng.standard_normal(shape))
+            shape = SHAPES[word] if word == "slices" else (batch, 3, *SHAPES[word])
+            normal = rng.standard_normal(shape)
+            made.append((normal > 0).astype(float) if word == "buttons" else normal)
     return made
 
 
@@ -538,61 +589,224 @@ def test_a_planted_function_does_not_stay():
     assert "planted" not in all_array_functions()
 
 
-# The same in a compiled step ----------------------------------------------------------------
+# Every loss in a compiled step --------------------------------------------------------------
+
+FRAME = (2, 16, 12)
+BOXES: dict[str, Any] = {"kernels": (4, 3), "strides": (2, 2), "beta": 2.0, "limit": 3.0}
+BLURS: dict[str, Any] = {"sigmas": (2.0, 1.0), "beta": 2.0, "limit": 3.0}
 
 
-def every_new_loss() -> lr.Spec:
+def pyramid(residual: np.ndarray, levels: int) -> list[np.ndarray]:
+    found = [residual]
+    for _ in range(levels - 1):
+        r = found[-1]
+        found.append((r[..., ::2, :] + r[..., 1::2, :])[..., ::2] / 4)
+        found[-1] += (r[..., ::2, :] + r[..., 1::2, :])[..., 1::2] / 4
+    return found
+
+
+def multi_box(p: np.ndarray, t: np.ndarray, kernels: Any, strides: Any, **power: float) -> float:
+    """The box means and their resizing are torch's."""
+    levels = []
+    for residual, kernel, stride in zip(
+        pyramid(p - t, len(kernels)), kernels, strides, strict=True
+    ):
+        error = torch.tensor(np.abs(residual).mean(axis=-3).reshape(-1, 1, *residual.shape[-2:]))
+        means = F.avg_pool2d(error, kernel, stride)
+        local = F.interpolate(means, size=error.shape[-2:], mode="bilinear", align_corners=False)
+        weight = ((error + 1e-6) / (local + 1e-6)) ** power["beta"]
+        levels.append(float((weight.clamp(max=power["limit"]) * error).mean()))
+    return float(np.mean(levels))
+
+
+def multi_gauss(p: np.ndarray, t: np.ndarray, sigmas: Any, **power: float) -> float:
+    levels = []
+    for residual, sigma in zip(pyramid(p - t, len(sigmas)), sigmas, strict=True):
+        error = (residual**2).mean(axis=-3)
+        rows, columns = np.mgrid[: error.shape[-2], : error.shape[-1]]
+        weighted = np.zeros_like(error)
+        for i, j in np.ndindex(error.shape[-2:]):
+            window = np.exp(-((rows - i) ** 2 + (columns - j) ** 2) / (2 * sigma**2))
+            blurred = np.sum(error * window, axis=(-2, -1)) / window.sum()
+            weight = np.minimum((blurred + 1e-6) ** power["beta"], power["limit"])
+            weighted[..., i, j] = weight * error[..., i, j]
+        levels.append(weighted.mean())
+    return float(np.mean(levels))
+
+
+def kstep(position: np.ndarray, measured: np.ndarray, horizon: int) -> float:
+    """p_(t+k) as p_t plus the sum of its k moves."""
+    dp, errors = np.diff(position, axis=1), []
+    for k in range(2, horizon + 1):
+        starts = range(position.shape[1] - k)
+        reached = [position[:, t] + dp[:, t : t + k].sum(axis=1) for t in starts]
+        errors.append(np.mean((np.stack(reached, axis=1) - measured[:, k:]) ** 2))
+    return float(np.mean(errors))
+
+
+def ours(name: str) -> Callable[..., Any]:
+    """The array function's definition, with the arguments of its example."""
+    example = EXAMPLES[name]
+    return lambda *operands: example.definition(*operands, **example.arguments)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A public loss on the latents of `every_loss`, and its definition.
+
+    Args:
+        operands: names of latents and columns, "|" before what is no operand of the declaration.
+        declare: those operands -> Expr; of `losses`, where it is None.
+        definition: the same arrays, and those behind "|" -> the value.
+    """
+
+    operands: str
+    definition: Callable[..., Any]
+    declare: Callable[..., lr.Expr] | None = None
+
+
+DECLARED: dict[str, Declared] = {
+    "mse": Declared("z view", ours("mse")),
+    "cosine": Declared("z view", ours("cosine")),
+    "cross_entropy": Declared("early a", cross_entropy),
+    "binary_cross_entropy": Declared("early buttons", binary_cross_entropy),
+    "patch_mse": Declared(
+        "drawn frames",
+        lambda p, t: patch_mse(p, t, 6),
+        lambda p, t: losses.patch_mse(p, t, size=6),
+    ),
+    "multi_box": Declared(
+        "drawn frames",
+        lambda p, t: multi_box(p, t, **BOXES),
+        lambda p, t: losses.multi_box(p, t, **BOXES),
+    ),
+    "multi_gauss": Declared(
+        "drawn frames",
+        lambda p, t: multi_gauss(p, t, **BLURS),
+        lambda p, t: losses.multi_gauss(p, t, **BLURS),
+    ),
+    "kstep": Declared(
+        "z pose", lambda p, m: kstep(p, m, 3), lambda p, m: losses.kstep(p, m, horizon=3)
+    ),
+    "scale": Declared("z", ours("median_scale")),
+    "trimmed_scale": Declared("z", ours("trimmed_scale")),
+    "geometry_rank": Declared("z", ours("goal_ranking")),
+    "gaussian_kl": Declared("z wide view other", gaussian_kl),
+    "categorical_kl": Declared("z view", categorical_kl),
+    "vicreg_variance": Declared("z", ours("vicreg_variance")),
+    "vicreg_covariance": Declared("z", vicreg_covariance),
+    "vicreg": Declared("z", lambda z: 25 * vicreg_variance(z, 1.0, 1e-4) + vicreg_covariance(z)),
+    "barlow": Declared("z view", ours("barlow")),
+    "barlow_decorrelation": Declared("z", lambda z: 5e-3 * off_diagonal(correlation(z, z))),
+    "center": Declared("z c", lambda z, c: np.sum((flat(z).mean(axis=0) - c) ** 2)),
+    "coding_rate": Declared("z", ours("coding_rate")),
+    "sigreg": Declared("z | d", sigreg, lambda z: losses.sigreg(z, label="d", slices=8)),
+    "sliced_normal": Declared(
+        "z | s_directions s_samples",
+        sliced_normal,
+        lambda z: losses.sliced_normal(z, label="s", slices=8),
+    ),
+    "info_nce": Declared("z view", ours("info_nce")),
+}
+
+
+def every_loss() -> lr.Spec:
     s = lr.Spec("losses")
-    x = s.observation("x", (3,))
-    z, view, wide, other = (s.module(m, lr.nn.linear(3, N))(x) for m in ("f", "g", "v", "w"))
-    for name, e in (("z", z), ("view", view), ("wide", wide), ("other", other)):
-        s.latent(name, e, role=lr.DYNAMICS)
-    c = s.state("c", (N,))
-    s.update(c, 0.9 * c + 0.1 * z.mean(over="time").mean(over="batch"))
-    s.loss("vicreg", losses.vicreg(z))
-    s.loss("barlow", losses.barlow(z, view))
-    s.loss("barlow_decorrelation", losses.barlow_decorrelation(z))
-    s.loss("center", losses.center(z, c))
-    s.loss("coding_rate", losses.coding_rate(z))
-    s.loss("sigreg", losses.sigreg(z, label="slices", slices=8))
-    s.loss("gaussian_kl", losses.gaussian_kl(z, wide, view, other))
-    s.loss("categorical_kl", losses.categorical_kl(z, view.stop()))
-    s.loss("info_nce", losses.info_nce(z, view))
+    x, frames = s.observation("x", (3,)), s.observation("frames", FRAME)
+    named = {"frames": frames, "a": s.action("a", lr.Discrete(N)), "pose": s.label("pose", (N,))}
+    named["buttons"] = s.action("buttons", lr.Box(0.0, 1.0, (N,)))
+    named["c"] = c = s.state("c", (N,))
+    for name in ("z", "view", "wide", "other"):
+        e = s.module(f"to_{name}", lr.nn.linear(3, N))(x)
+        named[name] = s.latent(name, e, role=lr.DYNAMICS)
+    named["early"] = s.latent("early", named["z"].t[:-1], role=lr.DYNAMICS)
+    drawn = lr.reshape(s.module("draw", lr.nn.linear(3, math.prod(FRAME)))(x), *FRAME)
+    named["drawn"] = s.latent("drawn", drawn, role=lr.DYNAMICS)
+    s.update(c, 0.9 * c + 0.1 * named["z"].mean(over="time").mean(over="batch"))
+    for name, loss in DECLARED.items():
+        operands = [named[word] for word in loss.operands.partition("|")[0].split()]
+        s.loss(name, (loss.declare or getattr(losses, name))(*operands))
     return s
 
 
-def test_a_compiled_step_gives_the_definitions_on_both_backends():
-    case = Case.of(every_new_loss())
-    model = compiled(case, "torch")
-    got = follows_reference(model, case)
-    same_results(follows_reference(compiled(case, "jax"), case), got)
-    z, view, wide, other = (got.latents[n] for n in ("z", "view", "wide", "other"))
-    _, noise, _ = inputs(model, case)
-    want = {
-        "vicreg": 25 * vicreg_variance(z, 1.0, 1e-4) + vicreg_covariance(z),
-        "barlow": barlow(z, view, 5e-3),
-        "barlow_decorrelation": 5e-3 * off_diagonal(correlation(z, z)),
-        "center": np.sum((flat(z).mean(axis=0) - case.state()["c"]) ** 2),
-        "coding_rate": coding_rate(z, 1.0),
-        "sigreg": sigreg(z, noise["slices"].numpy()),
-        "gaussian_kl": gaussian_kl(z, wide, view, other),
-        "categorical_kl": categorical_kl(z, view),
-        "info_nce": info_nce(z, view, 0.1),
-    }
-    for name in case.spec.losses:
-        close(got.losses[name], want[name], VALUE, name)
+def test_every_public_loss_is_declared():
+    functions = inspect.getmembers(losses, inspect.isfunction)
+    public = {n for n, f in functions if f.__module__ == losses.__name__ and n[0] != "_"}
+    assert set(DECLARED) == public - {"call"}
 
 
-def test_the_compiled_step_leaves_no_new_loss_out():
-    spec = every_new_loss()
-    called = {
+def test_every_array_function_of_a_loss_is_reached():
+    calls = {
         e.attrs[0]
-        for loss in spec.losses.values()
+        for loss in every_loss().losses.values()
         for e in postorder(loss.expr)
         if e.kind == "call"
     }
-    older = {"cosine", "cross_entropy", "pixel_error", "median_scale", "goal_ranking"}
-    assert called == set(EXAMPLES) - older
+    assert set(EXAMPLES) <= calls
+
+
+@pytest.fixture(scope="module")
+def models():
+    """The step with every loss on both backends, and the case that it was compiled for."""
+    case = Case.of(every_loss())
+    return {name: compiled(case, name) for name in ("torch", "jax")}, case
+
+
+def agreed(models: Any, case: Case) -> Results:
+    """One step, on which torch, JAX and a masked backward per loss agree."""
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        got = follows_reference(models["torch"], case)
+        same_results(follows_reference(models["jax"], case), got)
+    return got
+
+
+@pytest.fixture(scope="module")
+def step(models):
+    """The losses of one step, and what they read."""
+    compiled_models, case = models
+    got = agreed(compiled_models, case)
+    _, noise, _ = inputs(compiled_models["torch"], case)
+    columns = {**case.batch, **case.state(), **got.latents}
+    return got.losses, columns | {name: draw.numpy() for name, draw in noise.items()}
+
+
+def check_declared(name: str, definition: Callable[..., Any], step: Any) -> None:
+    values, columns = step
+    words = DECLARED[name].operands.replace("|", " ").split()
+    close(values[name], definition(*(columns[word] for word in words)), VALUE, name)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_a_compiled_loss_is_its_definition(name, step):
+    check_declared(name, DECLARED[name].definition, step)
+
+
+ANOTHER: dict[str, Callable[..., Any]] = {
+    "patch_mse": lambda p, t: np.mean((p - t) ** 2),
+    "multi_box": lambda p, t: multi_box(p, t, **BOXES | {"limit": 2.0}),
+    "multi_gauss": lambda p, t: multi_gauss(p, t, (1.0, 2.0), beta=2.0, limit=3.0),
+    "kstep": lambda p, m: kstep(p, m, 4),
+    "trimmed_scale": lambda z: trimmed_scale(z, 1.0, 0.1),
+    "sliced_normal": lambda z, slices, samples: sliced_normal(z, 2 * slices, samples + 0.01),
+}
+
+
+@pytest.mark.parametrize("name", ANOTHER)
+def test_another_definition_is_rejected(name, step):
+    with pytest.raises(AssertionError):
+        check_declared(name, ANOTHER[name], step)
+
+
+@pytest.mark.parametrize("rows", ["zero", "constant"])
+def test_a_compiled_step_is_safe_on_constant_data(rows, models):
+    compiled_models, case = models
+    change = KINKS[rows]
+    got = agreed(
+        compiled_models, replace(case, batch={n: change(a).copy() for n, a in case.batch.items()})
+    )
+    assert all(np.isfinite(value).all() for value in got.losses.values())
+    for modules in got.gradients.values():
+        assert all(np.isfinite(a).all() for arrays in modules.values() for a in arrays.values())
 
 
 # Bad input ----------------------------------------------------------------------------------
@@ -630,6 +844,19 @@ WRONG: dict[str, tuple[Callable[..., Any], str]] = {
     "an operand too many": (lambda s, z: losses.call("mse", z, z, z), "'mse' takes"),
     "an unknown argument": (lambda s, z: losses.call("mse", z, z, beta=1.0), "'mse' takes"),
     "a vector of pixels": (lambda s, z: losses.multi_box(z, z), r"frames \(\.\.\., C, H, W\)"),
+    "no patch": (lambda s, z: losses.patch_mse(z, z, size=0), "size .* at least 1"),
+    "a patch of a vector": (lambda s, z: losses.patch_mse(z, z), r"frames \(\.\.\., C, H, W\)"),
+    "no level": (lambda s, z: losses.multi_gauss(z, z, sigmas=()), "one sigma per level"),
+    "a blur of nothing": (lambda s, z: losses.multi_gauss(z, z, sigmas=(0,)), "greater than 0"),
+    "half is left out": (lambda s, z: losses.trimmed_scale(z, trim=0.5), "less than 1/2"),
+    "samples of steps": (
+        lambda s, z: losses.sliced_normal(z.windows(2), label="d"),
+        "one sample for each entry",
+    ),
+    "buttons of another number": (
+        lambda s, z: losses.binary_cross_entropy(z, lr.split(z, 3, 1)[0]),
+        "arrays of one shape",
+    ),
     "divergence of scalars": (lambda s, z: losses.categorical_kl(z.mean(), z.mean()), "vectors"),
     "a helper that reduces, in a loop": (
         lambda s, z: lr.scan(

@@ -1,8 +1,9 @@
-"""Array functions: statistics of a batch, which judge how latents are spread.
+"""Array functions: statistics of a batch, which judge how latents are spread or how long they are.
 
 Each takes latents (batch, time, n) or (batch, n); the leading axes are flattened to N entries.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from array_api_compat import array_namespace, device
 
 from ..errors import ShapeError, user_line
 from .array_functions import array_function_of, batch_of_vectors
-from .array_pieces import hinge, log_softmax, unit
+from .array_pieces import hinge, length, log_softmax, unit
 from .types import Type
 
 
@@ -19,10 +20,47 @@ def _projections(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     latents, slices = types
     if slices.dtype != "float" or slices.axes or slices.shape[:-1] != latents.shape:
         raise ShapeError(
-            f"{user_line()}sigreg needs latents (..., n) and slices (n, slices) without leading "
-            f"axes, got {latents} and {slices}."
+            f"{user_line()}projecting needs latents (..., n) and slices (n, slices) without "
+            f"leading axes, got {latents} and {slices}."
         )
     return batch_of_vectors([latents], arguments)
+
+
+def _sampled(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of latents (..., n), directions (n, slices) and samples (..., slices)."""
+    latents, slices, samples = types
+    result = _projections([latents, slices], arguments)
+    if samples.dtype != "float" or samples != latents.with_shape(slices.shape[1:]):
+        raise ShapeError(
+            f"{user_line()}sliced_normal needs one sample for each entry and slice, got latents "
+            f"{latents}, slices {slices} and samples {samples}."
+        )
+    return result
+
+
+@array_function_of("statistic", couples=True)
+def median_scale(delta: Any, *, target: float) -> Any:
+    """(median ||delta|| - target)^2 over all leading axes; delta (..., n).
+
+    The median of an even number of lengths is the mean of the middle two.
+    """
+    xp = array_namespace(delta)
+    lengths = xp.sort(xp.reshape(length(delta), (-1,)))
+    n = lengths.shape[0]
+    return ((lengths[(n - 1) // 2] + lengths[n // 2]) / 2 - target) ** 2
+
+
+@array_function_of("statistic", couples=True)
+def trimmed_scale(delta: Any, *, target: float, trim: float) -> Any:
+    """(trimmed mean ||delta|| - target)^2 over all leading axes; delta (..., n).
+
+    Of N lengths the floor(trim * N) shortest and as many of the longest are left out.
+    """
+    xp = array_namespace(delta)
+    lengths = xp.sort(xp.reshape(length(delta), (-1,)))
+    n = lengths.shape[0]
+    out = math.floor(trim * n)
+    return (xp.mean(lengths[out : n - out]) - target) ** 2
 
 
 @array_function_of("statistic", couples=True, prevents_collapse=True, infer=batch_of_vectors)
@@ -98,6 +136,18 @@ def sigreg(z: Any, slices: Any) -> Any:
     step = end / (points - 1)
     area = (xp.sum(integrand, axis=-1) - (integrand[:, 0] + integrand[:, -1]) / 2) * step
     return entries.shape[0] * 2 * xp.mean(area)
+
+
+@array_function_of("statistic", couples=True, prevents_collapse=True, infer=_sampled)
+def sliced_normal(z: Any, slices: Any, samples: Any) -> Any:
+    """mean_s mean_i (i-th of the sorted z a_s - i-th of the sorted samples_s)^2.
+
+    a_s = slices[:, s] / its length; samples (..., slices) are as many draws as z has entries. Equal
+    entries keep their order, so that every backend pairs them with the same draws.
+    """
+    xp = array_namespace(z)
+    projected = xp.matmul(_entries(z), unit(slices.T).T)
+    return xp.mean((xp.sort(projected, axis=0) - xp.sort(_entries(samples), axis=0)) ** 2)
 
 
 def _entries(z: Any) -> Any:

@@ -5,17 +5,19 @@ structure; only the last step is an array function. Stops are the caller's: none
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
-from ..arguments import POSITIVE, integer, real
+from ..arguments import POSITIVE, Range, integer, real
 from ..errors import ShapeError, SpecError, user_line
 from .array_functions import array_function
 from .expr import Expr, align, as_expr, elementwise, spec_of
-from .ops import avg_pool2d
+from .ops import avg_pool2d, draw
 from .types import Type
+
+HALF = Range("a number of at least 0 and less than 1/2", lambda v: 0 <= v < 0.5)
 
 
 def call(function: str, *operands: Any, **arguments: Any) -> Expr:
@@ -66,6 +68,32 @@ def cross_entropy(logits: Expr, classes: Expr) -> Expr:
     return call("cross_entropy", logits, classes)
 
 
+def binary_cross_entropy(logits: Expr, buttons: Expr) -> Expr:
+    """Mean binary cross-entropy in nats, over the buttons too: each is pressed or not.
+
+    Args:
+        logits, buttons: (..., n); buttons in [0, 1], such as an action `lr.Box(0, 1, (n,))` that
+            holds several at once.
+    """
+    return call("binary_cross_entropy", logits, buttons)
+
+
+def patch_mse(prediction: Expr, target: Expr, *, size: int = 32) -> Expr:
+    """Mean over patches of each one's mse; patches of size x size pixels overlap by half.
+
+    The last patch of a row or column stands at the border. A patch that would not fit is cut to the
+    frame.
+
+    Args:
+        prediction, target: (..., C, H, W).
+
+    Source: `recon_patch` of the hzp note.
+    """
+    size = integer("patch_mse", "size", size, "pixels of a patch's side")
+    smallest = min((n for e in (prediction, target) for n in e.shape[-2:]), default=size)
+    return call("patch_mse", prediction, target, size=min(size, smallest))
+
+
 def multi_box(
     prediction: Expr,
     target: Expr,
@@ -95,11 +123,8 @@ def multi_box(
             f"{strides}."
         )
     levels = []
-    # Pooling is linear: the pyramid of the residual is the residual of the pyramids.
-    residual = elementwise("sub", prediction, target)
-    for level, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
-        if level:
-            residual = avg_pool2d(residual, 2)
+    residuals = _pyramid(prediction, target, len(kernels))
+    for residual, kernel, stride in zip(residuals, kernels, strides, strict=True):
         error = call("pixel_error", residual)
         box = min(kernel, *error.shape)
         weight = call(
@@ -107,6 +132,48 @@ def multi_box(
         )
         levels.append(call("weighted_mean", error, weight.stop()))
     return reduce(add, levels) * (1.0 / len(levels))
+
+
+def multi_gauss(
+    prediction: Expr,
+    target: Expr,
+    *,
+    sigmas: tuple[float, ...] = (4.0, 4.0, 3.0),
+    beta: float = 2.0,
+    limit: float = 100.0,
+) -> Expr:
+    """Reconstruction over a pyramid, weighted towards regions of large error.
+
+    Per level s: e = mean_c (p - t)^2, w = clip((blur(stop(e)) + 1e-6)^beta, limit), loss = mean
+    over levels of mean(w e). Each level halves height and width. The weights are not normalised:
+    of a frame that is nearly right every pixel counts for little.
+
+    Args:
+        prediction, target: (..., C, H, W).
+        sigmas: the deviation of each level's Gaussian blur, in that level's pixels.
+
+    Source: `recon_multi_gauss` of the hzp note. Here the blur is a mean at the border as well.
+    """
+    if not isinstance(sigmas, Sequence) or not sigmas:
+        raise SpecError(f"{user_line()}multi_gauss needs one sigma per level, got {sigmas!r}.")
+    sigmas = tuple(real("multi_gauss", "sigmas", sigma, POSITIVE) for sigma in sigmas)
+    beta = real("multi_gauss", "beta", beta, POSITIVE)
+    limit = real("multi_gauss", "limit", limit, POSITIVE)
+    levels = []
+    for residual, sigma in zip(_pyramid(prediction, target, len(sigmas)), sigmas, strict=True):
+        error = call("pixel_square", residual)
+        weight = call("gauss_weight", error.stop(), sigma=sigma, beta=beta, limit=limit)
+        levels.append(call("weighted_mean", error, weight.stop()))
+    return reduce(add, levels) * (1.0 / len(levels))
+
+
+def _pyramid(prediction: Expr, target: Expr, levels: int) -> Iterator[Expr]:
+    """The residual at each level; pooling is linear, so it is that of the two pyramids."""
+    residual = elementwise("sub", prediction, target)
+    for level in range(levels):
+        if level:
+            residual = avg_pool2d(residual, 2)
+        yield residual
 
 
 def kstep(position: Expr, measured: Expr, horizon: int) -> Expr:
@@ -127,6 +194,19 @@ def kstep(position: Expr, measured: Expr, horizon: int) -> Expr:
 def scale(delta: Expr, *, target: float = 1.0) -> Expr:
     """(median ||delta|| - target)^2, the median over batch and time; delta (batch, time, n)."""
     return call("median_scale", delta, target=target)
+
+
+def trimmed_scale(delta: Expr, *, target: float = 1.0, trim: float = 0.2) -> Expr:
+    """(mean ||delta|| - target)^2, the mean without the shortest and the longest.
+
+    Args:
+        delta: (batch, time, n).
+        trim: the share of lengths that is left out at either end, below 1/2.
+
+    Source: `scale_dp` of the hzp note, in its second form.
+    """
+    trim = real("trimmed_scale", "trim", trim, HALF)
+    return call("trimmed_scale", delta, target=real("trimmed_scale", "target", target), trim=trim)
 
 
 def geometry_rank(position: Expr, *, margin: float = 0.1, pairs: int = 1024) -> Expr:
@@ -282,11 +362,30 @@ def sigreg(z: Expr, *, label: str, slices: int = 1024) -> Expr:
     Source: Balestriero and LeCun, "LeJEPA" (2025).
     """
     slices = integer("sigreg", "slices", slices, "the number of directions")
-    if not isinstance(z, Expr) or len(z.shape) != 1:
-        got = z.type if isinstance(z, Expr) else repr(z)
-        raise ShapeError(f"{user_line()}sigreg needs z (batch, time, n) or (batch, n), got {got}.")
+    z = _vectors("sigreg", z)
     directions = z.spec.noise(label, (z.shape[0], slices))
     return _call("sigreg", (z, directions), {})
+
+
+def sliced_normal(z: Expr, *, label: str, slices: int = 64) -> Expr:
+    """Mean squared distance of the sorted random projections of z from sorted draws of N(0, 1).
+
+    In each direction this is the squared Wasserstein-2 distance of the N projected entries from N
+    draws. The draws differ as well, so that it is not 0 for normal entries.
+
+    Args:
+        z: (batch, time, n) or (batch, n); N = batch * time.
+        label: names the directions and the draws, which are Noise: equal labels share them.
+        slices: the number of directions.
+
+    Source: `sigreg` in the code behind the hzp note; for sliced Wasserstein distances, Bonneel et
+    al., "Sliced and Radon Wasserstein Barycenters of Measures" (2015).
+    """
+    slices = integer("sliced_normal", "slices", slices, "the number of directions")
+    z = _vectors("sliced_normal", z)
+    directions = z.spec.noise(f"{label}_directions", (z.shape[0], slices))
+    samples = draw("sliced_normal", z, f"{label}_samples", (slices,), "normal")
+    return _call("sliced_normal", (z, directions, samples), {})
 
 
 def info_nce(queries: Expr, keys: Expr, *, temperature: float = 0.1) -> Expr:
@@ -303,6 +402,14 @@ def info_nce(queries: Expr, keys: Expr, *, temperature: float = 0.1) -> Expr:
     _paired("info_nce", queries, keys)
     temperature = real("info_nce", "temperature", temperature, POSITIVE)
     return call("info_nce", queries, keys, temperature=temperature)
+
+
+def _vectors(what: str, z: Any) -> Expr:
+    """Raises where there is no vector to project."""
+    if not isinstance(z, Expr) or len(z.shape) != 1:
+        got = z.type if isinstance(z, Expr) else repr(z)
+        raise ShapeError(f"{user_line()}{what} needs z (batch, time, n) or (batch, n), got {got}.")
+    return z
 
 
 def _paired(what: str, first: Any, second: Any) -> None:
