@@ -56,7 +56,8 @@ class Compiled:
 
 
 class Model(eqx.Module):
-    """What every emitted JAX model is; the emitted class adds `__call__` and `encode_NAME`.
+    """What every emitted JAX model is; the emitted class adds `__call__`, `encode_NAME`, and where
+    the spec declares some `_measures` and `_pictures`.
 
     A float64 model is called under `latentroles_jax.precision.x64()`, where float64 exists; its
     methods and its trainer see to that by themselves.
@@ -104,13 +105,13 @@ class Model(eqx.Module):
         """Where the parameters are; None for JAX's default."""
         return self.compiled.device
 
-    def read(self, batch: Any, *names: str) -> Any:
-        """The named columns of a batch, checked, as JAX arrays."""
+    def read(self, batch: Any, *names: str, frames: int | None = None) -> Any:
+        """The named columns of a batch, checked, as arrays; `frames` as for `require_frames`."""
         columns = [
             self._input(name, column)
             for name, column in zip(names, read_columns(self.spec, batch, names), strict=True)
         ]
-        require_frames(self.plan, names, columns)
+        require_frames(self.plan, names, columns, frames)
         return columns if len(columns) > 1 else columns[0]
 
     def given(self, inputs: Any, what: str) -> Any:
@@ -178,6 +179,24 @@ class Model(eqx.Module):
         with of_dtype(self.dtype)():
             read = read_columns(self.spec, self.inputs(batch), columns)
             return _encode(self, name, read, noise, state)
+
+    def measure(
+        self, batch: Any, noise: Any = None, state: Any = None, step: Any = 0
+    ) -> dict[str, Array]:
+        """The declared measures, scalars by name, without the losses; called as the step is."""
+        return self._shown("measures", batch, noise, state) if self.spec.measures else {}
+
+    def pictures(
+        self, batch: Any, noise: Any = None, state: Any = None, step: Any = 0
+    ) -> dict[str, Array]:
+        """The declared pictures by name, (batch, time, C, H, W); called as the step is."""
+        return self._shown("pictures", batch, noise, state) if self.spec.pictures else {}
+
+    def _shown(self, what: str, batch: Any, noise: Any, state: Any) -> dict[str, Array]:
+        with of_dtype(self.dtype)():
+            found = _values(self, what, self.place(batch), noise, state)
+        # In order of declaration: JAX sorts the keys of a transformed dict.
+        return {name: found[name] for name in getattr(self.spec, what)}
 
     def __deepcopy__(self, memo: Any) -> Model:
         return load_weights(self, weights(self))
@@ -310,3 +329,8 @@ def gradients_by_path(model: Model, grads: Any) -> dict[str, dict[str, np.ndarra
 @eqx.filter_jit
 def _encode(model: Model, name: str, columns: Any, noise: Any, state: Any) -> Array:
     return getattr(model, f"encode_{name}")(*columns, noise=noise, state=state)
+
+
+@eqx.filter_jit
+def _values(model: Model, what: str, batch: Any, noise: Any, state: Any) -> dict[str, Array]:
+    return getattr(model, f"_{what}")(batch, noise, state)

@@ -89,6 +89,18 @@ class Trainer:
             for name in names
         }
 
+    def measure(self, batch: Mapping[str, np.ndarray], draw: int) -> dict[str, float]:
+        """Returns the declared measures of a batch, and moves nothing."""
+        return {name: float(v) for name, v in self._shown(self.model.measure, batch, draw).items()}
+
+    def pictures(self, batch: Mapping[str, np.ndarray], draw: int) -> dict[str, np.ndarray]:
+        """Returns the declared pictures of a batch, (batch, time, C, H, W)."""
+        found = self._shown(self.model.pictures, batch, draw)
+        return {name: to_numpy(v) for name, v in found.items()}
+
+    def _shown(self, give: Any, batch: Mapping[str, np.ndarray], draw: int) -> Any:
+        return give(batch, self.model.noise(-1 - draw, batch, seed=0), self.state)
+
     def _seeing(self, batch: Any, noise: Any, latents: Any, values: Array) -> dict[str, float]:
         """The losses and their "total" as floats; the rest is kept for `latents`."""
         self._seen = (latents, batch, noise)

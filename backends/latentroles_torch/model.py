@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,8 @@ class Outputs:
 
 
 class Model(torch.nn.Module):
-    """What every emitted torch model is; the emitted class adds `forward` and `encode_NAME`.
+    """What every emitted torch model is; the emitted class adds `forward`, `encode_NAME`, and
+    where the spec declares some `_measures` and `_pictures`.
 
     Attributes:
         spec, plan, source: what it was compiled from, and to.
@@ -57,6 +58,8 @@ class Model(torch.nn.Module):
     source: str
     seed: int
     compiled_dtype: torch.dtype
+    _measures: Callable[..., dict[str, Tensor]]
+    _pictures: Callable[..., dict[str, Tensor]]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -72,13 +75,13 @@ class Model(torch.nn.Module):
         """Where the parameters are."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
-    def read(self, batch: Any, *names: str) -> Any:
-        """The named columns of a batch, checked, as tensors."""
+    def read(self, batch: Any, *names: str, frames: int | None = None) -> Any:
+        """The named columns of a batch, checked, as tensors; `frames` as for `require_frames`."""
         columns = [
             self._input(name, column)
             for name, column in zip(names, read_columns(self.spec, batch, names), strict=True)
         ]
-        require_frames(self.plan, names, columns)
+        require_frames(self.plan, names, columns, frames)
         return columns if len(columns) > 1 else columns[0]
 
     def given(self, inputs: Any, what: str) -> Any:
@@ -134,6 +137,20 @@ class Model(torch.nn.Module):
         batch = self.inputs(batch)
         read = read_columns(self.spec, batch, columns)
         return getattr(self, f"encode_{name}")(*read, noise=noise, state=state)
+
+    @torch.no_grad()
+    def measure(
+        self, batch: Any, noise: Any = None, state: Any = None, step: int = 0
+    ) -> dict[str, Tensor]:
+        """The declared measures, scalars by name, without the losses; called as the step is."""
+        return self._measures(batch, noise, state) if self.spec.measures else {}
+
+    @torch.no_grad()
+    def pictures(
+        self, batch: Any, noise: Any = None, state: Any = None, step: int = 0
+    ) -> dict[str, Tensor]:
+        """The declared pictures by name, (batch, time, C, H, W); called as the step is."""
+        return self._pictures(batch, noise, state) if self.spec.pictures else {}
 
     def __deepcopy__(self, memo: Any) -> Model:
         return load_weights(rebuild(*self.__reduce__()[1]), weights(self))

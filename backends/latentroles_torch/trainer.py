@@ -70,6 +70,18 @@ class Trainer:
             for name in names
         }
 
+    def measure(self, batch: Mapping[str, np.ndarray], draw: int) -> dict[str, float]:
+        """Returns the declared measures of a batch, and moves nothing."""
+        return {name: float(v) for name, v in self._shown(self.model.measure, batch, draw).items()}
+
+    def pictures(self, batch: Mapping[str, np.ndarray], draw: int) -> dict[str, np.ndarray]:
+        """Returns the declared pictures of a batch, (batch, time, C, H, W)."""
+        found = self._shown(self.model.pictures, batch, draw)
+        return {name: to_numpy(v) for name, v in found.items()}
+
+    def _shown(self, give: Any, batch: Mapping[str, np.ndarray], draw: int) -> Any:
+        return give(batch, self.model.noise(-1 - draw, batch, seed=0), self.state)
+
     def _forward(self, batch: Mapping[str, np.ndarray], step: int, *, noise: int, seed: int) -> Any:
         drawn = self.model.noise(noise, batch, seed=seed)
         out = self.model(self.model.inputs(batch), drawn, self.state, step)

@@ -34,6 +34,7 @@ from .spec import Discrete as Discrete
 from .spec import Expr as Expr
 from .spec import Spec as Spec
 from .spec import losses as losses
+from .spec import measures as measures
 from .spec import nn as nn
 from .spec.augment import augment as augment
 from .spec.ops import absolute as absolute

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import plugins
 from .errors import SpecError
-from .plan.build import Plan, plan_latent, plan_phase
+from .plan.build import Plan, plan_latent, plan_phase, plan_values
 from .plan.source import class_name, generate
 from .routes import routes
 from .spec import require_spec
@@ -41,7 +41,8 @@ def compile(
         device: such as "cuda"; None is the backend's own choice.
 
     Returns:
-        A model with `model(batch, noise, state, step)`, `model.source`, `model.encode`.
+        A model with `model(batch, noise, state, step)`, `model.source`, `model.encode`,
+        `model.measure` and `model.pictures`.
 
     Raises:
         PluginError: the backend is not registered or its framework is not installed.
@@ -68,7 +69,13 @@ def compile(
 def emit(spec: Spec, backend: Any, plan: Plan) -> str:
     """The source text of a plan on a backend."""
     latents = {name: plan_latent(spec, name) for name in spec.latents}
-    return generate(plan, latents, backend.dialect)
+    groups = {"measures": spec.measures, "pictures": spec.pictures}
+    shown = {
+        what: plan_values(spec, what, {n: declared.expr for n, declared in held.items()})
+        for what, held in groups.items()
+        if held
+    }
+    return generate(plan, latents, backend.dialect, shown)
 
 
 def load_class(source: str, spec: Spec, backend: str, phase: str) -> type:

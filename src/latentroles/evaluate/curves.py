@@ -1,6 +1,5 @@
-"""Learning curves: one small chart for each loss, as a PNG."""
+"""Learning curves: one small chart for each loss and each measure, as a PNG."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from latentroles.errors import PluginError, TrainingError
-from latentroles.files import replace_files
+from latentroles.errors import TrainingError
+from latentroles.evaluate.figure import INK, figure, save
 
 _COLUMNS = 3
 _POINTS = 400  # more bins than a panel has pixels to tell apart show nothing
 _FLOOR = 1e-10  # of the greatest value: a logarithmic axis down to round-off shows nothing else
-_INK, _BLUE, _GREY = "#222222", "#1f5fa8", "#8a8a8a"
+_BLUE, _GREY = "#1f5fa8", "#8a8a8a"
 
 
 def draw(
@@ -25,7 +24,8 @@ def draw(
     The pale line is the loss itself; over more than 400 logged steps it is a band from the least
     to the greatest value of a bin. The dark line is the mean over 1/25 of the run. An axis is
     logarithmic where the loss is positive and its mean changes by a factor of 5 or more. The dashed
-    line is the loss on the data held out. Dotted lines are the starts of phases.
+    line is the loss on the data held out. Dotted lines are the starts of phases. Behind the losses
+    come the measures, which are dashed where they are of the data held out.
 
     Args:
         rows: lines of `metrics.jsonl`, as `train.metrics.read` gives them.
@@ -37,48 +37,47 @@ def draw(
         PluginError: matplotlib is not installed.
         TrainingError: there is nothing to draw, or the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PluginError(
-            f"Charts need matplotlib, which cannot be imported ({error}). "
-            "Install it: pip install 'latentroles[plots]'"
-        ) from error
     if not rows:
         raise TrainingError("There is no logged step to draw.")
-    series, held_out = _series(rows), validation(rows)
+    series, held_out, looked_at = _series(rows), validation(rows), measures(rows)
+    count = len(series) + len(looked_at)
     starts = _phase_starts(rows)
-    columns = min(_COLUMNS, len(series))
-    lines = math.ceil(len(series) / columns)
-    figure = Figure(figsize=(2.4 * columns + 0.2, 1.45 * lines + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: no window, no global state
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    columns = min(_COLUMNS, count)
+    lines = math.ceil(count / columns)
+    drawn = figure(2.4 * columns + 0.2, 1.45 * lines + 0.6, layout="constrained")
+    axes = drawn.subplots(lines, columns, squeeze=False, sharex=True)
     span = (rows[0]["step"], max(rows[-1]["step"], rows[0]["step"] + 1))
     for panel, (name, (steps, values)) in zip(axes.flat, series.items(), strict=False):
-        _panel(panel, name, steps, values, span)
+        _panel(panel, name, steps, values)
         if name in held_out:
-            panel.plot(*held_out[name], color=_INK, linewidth=1.0, linestyle="--")
+            panel.plot(*held_out[name], color=INK, linewidth=1.0, linestyle="--")
         panel.set_title(f"{last[name]:.4g}", fontsize=7.5, color=_BLUE, loc="right", pad=3)
+    for panel, (name, (steps, values)) in zip(
+        axes.flat[len(series) :], looked_at.items(), strict=False
+    ):
+        style = {"color": INK, "linestyle": "--"} if held_out else {"color": _BLUE}
+        alone = "o" if len(steps) == 1 else None
+        panel.plot(steps, values, linewidth=1.0, marker=alone, markersize=3, **style)
+        _plain_axis(panel)
+        panel.set_title(name, fontsize=7.5, color=INK, loc="left", pad=3)
+        panel.set_title(f"{values[-1]:.4g}", fontsize=7.5, color=_BLUE, loc="right", pad=3)
+    for panel in axes.flat[:count]:
+        _frame(panel, span)
         for _, start in starts[1:]:
             panel.axvline(start, color=_GREY, linewidth=0.6, linestyle=":")
-    for panel in axes.flat[len(series) :]:
+    for panel in axes.flat[count:]:
         panel.set_visible(False)
-    for lowest in axes.flat[max(0, len(series) - columns) : len(series)]:
+    for lowest in axes.flat[max(0, count - columns) : count]:
         lowest.tick_params(labelbottom=True)
-        lowest.set_xlabel("optimiser step", fontsize=7.5, color=_INK)
-    heading = f"{title}: losses by step, and at the end"
+        lowest.set_xlabel("optimiser step", fontsize=7.5, color=INK)
+    shown = "losses and measures" if looked_at else "losses"
+    heading = f"{title}: {shown} by step, and at the end"
     if held_out:
         heading += "; dashed: held out"
     if len(starts) > 1:
         heading += f" (phases: {', '.join(f'{name} from {start}' for name, start in starts)})"
-    figure.suptitle(heading, fontsize=9, color=_INK, x=0.01, ha="left")
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=200)
-    try:
-        replace_files({path: image.getvalue()})
-    except OSError as error:
-        raise TrainingError(f"{path} could not be written: {error.strerror or error}.") from error
+    drawn.suptitle(heading, fontsize=9, color=INK, x=0.01, ha="left")
+    save(drawn, path)
 
 
 def validation(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -89,6 +88,19 @@ def validation(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray,
         if "validation" in row
     ]
     return _series(measured) if measured else {}
+
+
+def measures(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The values of each measure that are finite: name -> (steps, values)."""
+    collected: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for name, value in row.get("measures", {}).items():
+            if value is not None:
+                collected.setdefault(name, []).append((row["step"], value))
+    return {
+        n: (np.array([s for s, _ in found]), np.array([v for _, v in found], dtype=float))
+        for n, found in collected.items()
+    }
 
 
 def _series(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -112,10 +124,8 @@ def _phase_starts(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     return starts
 
 
-def _panel(
-    panel: Any, name: str, steps: np.ndarray, values: np.ndarray, span: tuple[int, int]
-) -> None:
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+def _panel(panel: Any, name: str, steps: np.ndarray, values: np.ndarray) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     size = math.ceil(len(values) / _POINTS)
     cuts = np.arange(0, len(values), size)
@@ -129,8 +139,7 @@ def _panel(
         low, high = np.minimum.reduceat(values, cuts), np.maximum.reduceat(values, cuts)
         panel.fill_between(at, low, high, color=_BLUE, alpha=0.25, linewidth=0)
     panel.plot(at, smooth, color=_BLUE, linewidth=1.3, marker="o" if len(at) == 1 else None, ms=3)
-    panel.set_title(name, fontsize=7.5, color=_INK, loc="left", pad=3)
-    panel.set_xlim(*span)
+    panel.set_title(name, fontsize=7.5, color=INK, loc="left", pad=3)
     if values.min() > 0 and smooth.max() >= 5 * smooth.min():
         panel.set_yscale("log")
         if values.min() < _FLOOR * values.max():
@@ -140,9 +149,21 @@ def _panel(
         panel.yaxis.set_major_formatter(_plain_or_power)
         panel.yaxis.set_minor_formatter(NullFormatter())
     else:
-        panel.yaxis.set_major_locator(MaxNLocator(4))
+        _plain_axis(panel)
+
+
+def _plain_axis(panel: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel.yaxis.set_major_locator(MaxNLocator(4))
+
+
+def _frame(panel: Any, span: tuple[int, int]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    panel.set_xlim(*span)
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    panel.tick_params(labelsize=6.5, colors=_INK, width=0.6, length=2.5)
+    panel.tick_params(labelsize=6.5, colors=INK, width=0.6, length=2.5)
     panel.grid(True, which="major", color="#e6e6e6", linewidth=0.5)
     panel.set_axisbelow(True)
     for side in ("top", "right"):

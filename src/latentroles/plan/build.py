@@ -6,11 +6,12 @@ it. A loop that several readers need in different ways is still one loop with se
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..spec.expr import Expr
 from ..spec.spec import Phase, Spec
 from ..spec.types import Type
 from .share import share_cuts, walk
@@ -74,7 +75,8 @@ class Plan:
 
     Attributes:
         losses: name -> its value. updates: state name -> its next value.
-        latents: the latents that come as by-products, name -> value.
+        latents: the latents that come as by-products, name -> value; or all that is planned,
+            where that is no step.
         twins: module -> how many applications beyond one per primal the routes force.
     """
 
@@ -160,12 +162,19 @@ def plan_phase(spec: Spec, phase: Phase, *, targets_flow: bool) -> Plan:
 
 def plan_latent(spec: Spec, name: str) -> Plan:
     """The plan of one latent alone, for encoding; nothing in it is stopped."""
+    return plan_values(spec, name, {name: spec.latents[name].expr})
+
+
+def plan_values(spec: Spec, what: str, values: Mapping[str, Expr]) -> Plan:
+    """The plan of named values by themselves, such as measures; nothing in it is stopped."""
     terms = Terms(spec)
-    roots = share_cuts(terms, [terms.normalise(spec.latents[name].expr).primal])
+    roots = share_cuts(terms, [terms.normalise(e).primal for e in values.values()])
     resolver = _Resolver(spec, roots, targets_flow=False)
-    resolver.prepare(roots[0])
-    ref = resolver.use(False, roots[0])
-    return Plan(spec, Phase(name, ()), {}, {}, {name: ref}, {}, [ref])
+    for root in roots:
+        resolver.prepare(root)
+    refs = [resolver.use(False, root) for root in roots]
+    named = dict(zip(values, refs, strict=True))
+    return Plan(spec, Phase(what, ()), {}, {}, named, {}, refs)
 
 
 def least_applications(spec: Spec, phase: Phase) -> dict[str, int]:

@@ -32,9 +32,17 @@ def read_columns(spec: Spec, batch: Any, names: tuple[str, ...]) -> tuple[Any, .
     return tuple(batch[n] for n in names)
 
 
-def require_frames(plan: Plan, names: tuple[str, ...], columns: Sequence[Any]) -> None:
-    """Raises DataError unless the columns agree in batch and T, and T is enough for the losses."""
+def require_frames(
+    plan: Plan, names: tuple[str, ...], columns: Sequence[Any], frames: int | None = None
+) -> None:
+    """Raises DataError unless the columns agree in batch and T, and T is enough.
+
+    Args:
+        frames: how many are enough; None is what the losses need.
+    """
     spec, seen = plan.spec, {}
+    what = "losses" if frames is None else "measures and pictures"
+    least = plan.frames if frames is None else frames
     for name, column in zip(names, columns, strict=True):
         found = (column.shape[0], column.shape[1] + (spec.inputs[name].type.time or 0))
         seen[name] = found
@@ -44,11 +52,11 @@ def require_frames(plan: Plan, names: tuple[str, ...], columns: Sequence[Any]) -
                 f"the columns of a batch agree in batch and T: {first!r} has {seen[first]}, "
                 f"{name!r} has {found}. T frames have T - 1 actions."
             )
-    for name, (_, frames) in seen.items():
-        if frames < plan.frames:
+    for name, (_, held) in seen.items():
+        if held < least:
             raise DataError(
-                f"the losses of {spec.name!r} need at least {plan.frames} frames, {name!r} has "
-                f"{frames}. Take longer windows."
+                f"the {what} of {spec.name!r} need at least {least} frames, {name!r} has "
+                f"{held}. Take longer windows."
             )
 
 

@@ -16,8 +16,14 @@ def class_name(name: str) -> str:
     return f"{words}Spec" if taken else words
 
 
-def generate(plan: Plan, latents: dict[str, Plan], dialect: Dialect) -> str:
-    """The source of a phase's step and of one `encode_NAME` method per latent."""
+def generate(
+    plan: Plan, latents: dict[str, Plan], dialect: Dialect, shown: dict[str, Plan] | None = None
+) -> str:
+    """The source of a phase's step and of one `encode_NAME` method per latent.
+
+    Args:
+        shown: "measures" and "pictures", each a method `_measures` or `_pictures` of its own.
+    """
     spec = plan.spec
     name = class_name(spec.name)
     head, *attributes = dialect.class_lines(spec, name)
@@ -25,6 +31,8 @@ def generate(plan: Plan, latents: dict[str, Plan], dialect: Dialect) -> str:
     lines += ["", f"    {dialect.forward()}", *_step(plan, dialect)]
     for latent, its_plan in latents.items():
         lines += ["", *_encode(latent, its_plan, dialect)]
+    for what, its_plan in (shown or {}).items():
+        lines += ["", *_values(what, its_plan, dialect)]
     text = "\n".join(lines)
     return "\n".join([*_used(dialect.header(spec, name), text), "", "", text]) + "\n"
 
@@ -113,11 +121,31 @@ def _encode(latent: str, plan: Plan, dialect: Dialect) -> list[str]:
     return [head, *_prologue(writer, names, read=False), *writer.lines]
 
 
-def _prologue(writer: Writer, names: list[str], *, read: bool) -> list[str]:
-    """What a method needs before the first value: its inputs, its sizes, its frozen modules."""
+def _values(what: str, plan: Plan, dialect: Dialect) -> list[str]:
+    """A method that gives named values by themselves."""
+    names = columns(plan)
+    writer = Writer(dialect, plan)
+    for ref in plan.roots:
+        writer.ready(ref.node)
+    pairs = [f'"{name}": {writer.array(ref)},' for name, ref in plan.latents.items()]
+    writer.block("return ", "{", pairs, "}", " ")
+    head = f"    def _{what}(self, batch, noise=None, state=None):"
+    prologue = _prologue(writer, names or _measured(writer), read=True, least=plan.frames)
+    return [head, *prologue, *writer.lines]
+
+
+def _prologue(
+    writer: Writer, names: list[str], *, read: bool, least: int | None = None
+) -> list[str]:
+    """What a method needs before the first value: its inputs, its sizes, its frozen modules.
+
+    Args:
+        least: the smallest T, where that of the losses does not matter.
+    """
     plan, lines = writer.plan, []
     if read and names:
         asked = ", ".join(f'"{n}"' for n in names)
+        asked += "" if least is None else f", frames={least}"
         local = ", ".join(writer.columns[n] for n in names)
         lines.append(f"{local} = self.read(batch, {asked})")
     for what in ("noise", "state"):

@@ -1,4 +1,4 @@
-"""What a Spec declares beside expressions: modules, targets, gates, latents, losses, phases."""
+"""What a Spec declares beside expressions: modules, targets, gates, latents, losses, measures."""
 
 from __future__ import annotations
 
@@ -149,6 +149,24 @@ class Loss:
     expr: Expr
     weight: Any
     updates: tuple[str, ...] | None
+    place: Place = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A named scalar Expr that is looked at: logged, never differentiated."""
+
+    name: str
+    expr: Expr
+    place: Place = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A named Expr of frames, (batch, time) + (C, H, W), that is drawn."""
+
+    name: str
+    expr: Expr
     place: Place = field(default=None, repr=False, compare=False)
 
 

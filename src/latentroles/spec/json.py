@@ -19,9 +19,11 @@ from .declarations import (
     Gate,
     Latent,
     Loss,
+    Measure,
     Module,
     Noise,
     Phase,
+    Picture,
     State,
     Target,
 )
@@ -77,6 +79,12 @@ def to_json(spec: "Spec") -> dict[str, Any]:
             for p in spec.phases.values()
         ],
         "allowances": [asdict(a) for a in spec.allowances],
+        # Left out where there are none, so that the hash of such a spec is what it always was.
+        **{
+            what: [{"name": n, "node": order[shown.expr]} for n, shown in held.items()]
+            for what, held in (("measures", spec.measures), ("pictures", spec.pictures))
+            if held
+        },
     }
 
 
@@ -114,6 +122,7 @@ def reachable(spec: "Spec") -> list[Expr]:
     roots += [z.expr for z in spec.latents.values()]
     roots += [loss.expr for loss in spec.losses.values()]
     roots += list(spec.updates.values())
+    roots += [shown.expr for shown in (*spec.measures.values(), *spec.pictures.values())]
     for root in roots:
         for e in postorder(root, order):
             order[e] = None
@@ -155,6 +164,12 @@ def _read(data: Mapping[str, Any]) -> "Spec":
             None if mask is None else tuple(mask),
         )
     spec.updates = {n: nodes[i] for n, i in data["updates"].items()}
+    for measure in data.get("measures", ()):
+        name = measure["name"]
+        spec.measures[name] = Measure(name, nodes[measure["node"]])
+    for picture in data.get("pictures", ()):
+        name = picture["name"]
+        spec.pictures[name] = Picture(name, nodes[picture["node"]])
     spec.phases = {
         p["name"]: Phase(p["name"], tuple(p["losses"]), p["steps"]) for p in data["phases"]
     }

@@ -57,6 +57,12 @@ class _Copy:
             n: replace(loss, expr=self._copied(loss.expr, n)) for n, loss in old.losses.items()
         }
         new.updates = {n: self._copied(e, None) for n, e in old.updates.items()}
+        new.measures = {
+            n: replace(m, expr=self._copied(m.expr, None)) for n, m in old.measures.items()
+        }
+        new.pictures = {
+            n: replace(p, expr=self._copied(p.expr, None)) for n, p in old.pictures.items()
+        }
 
     def _copied(self, root: Expr, scope: str | None) -> Expr:
         known, changed = self._known[scope], self._changed[scope]

@@ -18,9 +18,11 @@ from .declarations import (
     Gate,
     Latent,
     Loss,
+    Measure,
     Module,
     Noise,
     Phase,
+    Picture,
     State,
     Target,
 )
@@ -51,6 +53,8 @@ class Spec:
         self.gates: dict[str, Gate] = {}
         self.latents: dict[str, Latent] = {}
         self.losses: dict[str, Loss] = {}
+        self.measures: dict[str, Measure] = {}
+        self.pictures: dict[str, Picture] = {}
         self.states: dict[str, State] = {}
         self.updates: dict[str, Expr] = {}
         self.noises: dict[str, Noise] = {}
@@ -203,7 +207,7 @@ class Spec:
         self.gates[name] = Gate(name, bool(open))
         return self.gates[name]
 
-    # Latents, losses, phases ---------------------------------------------------------------
+    # Latents, losses, measures, phases -------------------------------------------------------
 
     def latent(self, name: str, expr: Expr, *, role: Role) -> Expr:
         """Names an Expr and gives it a role; returns it."""
@@ -241,9 +245,7 @@ class Spec:
         Raises:
             RouteError: `updates` names a module that the loss cannot reach.
         """
-        _identifier("loss", name)
-        if name in self.losses:
-            raise SpecError(f"{user_line()}loss {name!r} is declared twice; rename one of them.")
+        self._free_column("loss", name)
         value = as_expr(self, expr, f"loss {name!r}")
         if value.axes or value.shape or value.type.dtype != "float":
             raise ShapeError(
@@ -294,6 +296,66 @@ class Spec:
                     f"{user_line()}loss {name!r} lists {module!r} in updates=, but no gradient of "
                     f"it reaches {module!r}. It can reach: {can}."
                 )
+
+    def measure(self, name: str, expr: Any) -> None:
+        """Declares a number to look at: logged while a model trains, and never differentiated.
+
+        No gradient and no training step knows of it, and neither do routes and rules. It may read
+        anything, labels, states and targets as they are now; `model.measure(batch)` gives it.
+
+        Args:
+            name: of its column in the log, which no loss has.
+            expr: a float scalar, such as those of `lr.measures` and `lr.losses`.
+
+        Raises:
+            ShapeError: it is not one.
+        """
+        self._free_column("measure", name)
+        value = as_expr(self, expr, f"measure {name!r}")
+        if value.axes or value.shape or value.type.dtype != "float":
+            raise ShapeError(
+                f"{user_line()}measure {name!r} must be a float scalar, got {value.type}. "
+                "Use a function of lr.measures or lr.losses, or take means."
+            )
+        self.measures[name] = Measure(name, value, user_place())
+
+    def picture(self, name: str, expr: Expr) -> None:
+        """Declares frames to look at: drawn at the end of each phase, in values from 0 to 1.
+
+        Like a measure it is no part of the training step; `model.pictures(batch)` gives it.
+
+        Args:
+            expr: (batch, time) + (C, H, W), with one channel or three.
+
+        Raises:
+            ShapeError: it is no sequence of frames.
+        """
+        _identifier("picture", name)
+        if name in self.pictures:
+            raise SpecError(f"{user_line()}picture {name!r} is declared twice; rename one of them.")
+        value = as_expr(self, expr, f"picture {name!r}")
+        frames = value.axes == ("batch", "time") and len(value.shape) == 3
+        if not frames or value.shape[0] not in (1, 3) or value.type.dtype != "float":
+            raise ShapeError(
+                f"{user_line()}picture {name!r} must be frames (batch, time, C, H, W) of 1 or 3 "
+                f"channels, got {value.type}. Decode the latent; of a step axis, pick one: `.k[0]`."
+            )
+        self.pictures[name] = Picture(name, value, user_place())
+
+    def _free_column(self, what: str, name: str) -> None:
+        """Losses and measures are columns of one log."""
+        _identifier(what, name)
+        for other, held in (("loss", self.losses), ("measure", self.measures)):
+            if name not in held:
+                continue
+            if other == what:
+                raise SpecError(
+                    f"{user_line()}{what} {name!r} is declared twice; rename one of them."
+                )
+            raise SpecError(
+                f"{user_line()}the name {name!r} is taken by a declared {other}, and both become "
+                "columns of the log; rename one of them."
+            )
 
     def phase(self, name: str, *, losses: Sequence[str], steps: int | None = None) -> Phase:
         """A stage of training with the named losses only; phases run in order of declaration."""

@@ -223,6 +223,14 @@ def print_summary(result: RunResult, routes: object) -> None:
         cells = [number(result.first[name]), number(last), _of_first(last, result.first[name])]
         losses.add_row(name, *cells, number(held_out[name]) if name in held_out else None)
     console.print(losses)
+    if result.measures:
+        data = "data held out" if held_out else "training data"
+        console.print(f"Measures as they were last, on {data}")
+        measures = Table("measure", box=SIMPLE_HEAD)
+        measures.add_column("last", justify="right")
+        for name, value in result.measures.items():
+            measures.add_row(name, number(value))
+        console.print(measures)
     console.print("Routes")
     print(f"\n{routes}\n", flush=True)
     stages = Table("stage", box=SIMPLE_HEAD)

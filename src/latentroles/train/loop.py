@@ -44,6 +44,17 @@ class Trainer(Protocol):
         """
         ...
 
+    def measure(self, batch: Batch, draw: int) -> dict[str, float]:
+        """Returns the declared measures of a batch, and moves nothing; `draw` as for `evaluate`.
+
+        Asked of a spec with measures alone.
+        """
+        ...
+
+    def pictures(self, batch: Batch, draw: int) -> dict[str, np.ndarray]:
+        """Returns the declared pictures, (batch, time, C, H, W); asked of a spec with pictures."""
+        ...
+
     def latents(self, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Returns latents of the last step or evaluation, (batch, ..., *event), by name."""
         ...

@@ -5,6 +5,8 @@ all phases, `seconds` is training time, earlier parts of a resumed run included.
 something was measured is always logged, and its line has also what there is of
 
     "validation"   {"total", "losses": {name: value}}: the means over the batches held out
+    "measures"     {name: value}: of the batches held out, or of the training batch where there are
+                   none; null is not finite
     "latents"      {name: {"rank", "std"}}: see `train.collapse`
     "warnings"     [text]: what collapsed
 """
@@ -27,6 +29,11 @@ def by_name(losses: Mapping[str, float]) -> dict[str, Any]:
     """{"total", "losses"} of losses that hold their "total" beside them."""
     named = {name: float(value) for name, value in losses.items() if name != "total"}
     return {"total": float(losses["total"]), "losses": named}
+
+
+def finite(measures: Mapping[str, float]) -> dict[str, float | None]:
+    """Measures as JSON knows them: a measure that is not finite stops nothing, and is null."""
+    return {name: v if math.isfinite(v) else None for name, v in measures.items()}
 
 
 class MetricsLog:
@@ -114,6 +121,7 @@ def read(path: Path) -> list[dict[str, Any]]:
             values = [row["step"], row["seconds"], row["total"], *row["losses"].values()]
             held = row.get("validation")
             values += [held["total"], *held["losses"].values()] if held else []
+            values += [v for v in row.get("measures", {}).values() if v is not None]
             if not (
                 isinstance(row["phase"], str) and all(isinstance(v, int | float) for v in values)
             ):
@@ -165,6 +173,15 @@ def last_validation(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             found["total"] = row["validation"]["total"]
     if len({row["phase"] for row in rows}) > 1:
         found.pop("total", None)
+    return found
+
+
+def last_measures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns each measure as it was last; NaN where it was not finite."""
+    found: dict[str, float] = {}
+    for row in rows:
+        measured = row.get("measures", {})
+        found |= {name: math.nan if value is None else value for name, value in measured.items()}
     return found
 
 

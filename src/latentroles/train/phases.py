@@ -11,7 +11,8 @@ import numpy as np
 
 from latentroles import plugins
 from latentroles.compile import compile as compile_spec
-from latentroles.errors import CheckpointError
+from latentroles.errors import CheckpointError, LatentrolesError
+from latentroles.evaluate import pictures
 from latentroles.train import checkpoint
 from latentroles.train.collapse import CollapseWatch
 from latentroles.train.display import Display
@@ -28,7 +29,7 @@ from latentroles.train.loop import (
 )
 from latentroles.train.metrics import METRICS, MetricsLog
 from latentroles.train.progress import Progress
-from latentroles.train.run import Run, write_text
+from latentroles.train.run import PICTURES, Run, write_text
 from latentroles.train.settings import PhasePlan
 from latentroles.train.stages import Stages
 from latentroles.train.validation import Validation
@@ -194,6 +195,8 @@ class PhaseTraining:
                 span = Span(phase, reached - start, start, self.plans[phase].steps)
                 done, pressed = self._fit(trainer, span, folder, log, progress)
                 reached = span.offset + done
+                if self._finished(span, done, progress):
+                    self._draw(trainer, folder, phase, reached)
                 if pressed:
                     ended = done == span.stop or progress.ended
                     interrupted = not (ended and phase == phases[-1])
@@ -231,7 +234,30 @@ class PhaseTraining:
             collapse_every=self.run.collapse_every,
             stopping=self.plans[phase].early_stopping,
             watch=CollapseWatch(self.spec, phase),
+            measured=bool(self.spec.measures),
+            steps=self.plans[phase].steps,
         )
+
+    def _draw(self, trainer: Trainer, folder: Path, phase: str, reached: int) -> None:
+        """Draws the declared pictures at the end of a phase: of the data held out, if there is."""
+        if not self.spec.pictures:
+            return
+        held_out = self.validation is not None
+        batch = self.validation.batches[0] if self.validation else self.data.batch(reached - 1)
+        frames = [n for n, e in self.spec.inputs.items() if e.attrs[0] == "observation"]
+        name = PICTURES if len(self.plans) == 1 else f"pictures_{phase}.png"
+        what = "data held out" if held_out else "training data"
+        title = f"{self.run.spec}, {self.run.backend}: {what} after {reached} steps"
+        with self.stages("report"):
+            try:
+                pictures.draw(
+                    trainer.pictures(batch, 0),
+                    {n: batch[n] for n in frames},
+                    folder / name,
+                    title=title,
+                )
+            except LatentrolesError as error:  # as of the curves: no reason to fail
+                self._say(f"No {name}: {error}")
 
     def _source_name(self, phase: str) -> str:
         suffix = "" if len(self.plans) == 1 else f"_{phase}"

@@ -1,4 +1,4 @@
-"""What is measured while a phase is trained: validation, the best of it, collapse."""
+"""What is measured while a phase is trained: validation, the best of it, measures, collapse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 from latentroles.train.best import Best
 from latentroles.train.collapse import CollapseWatch
 from latentroles.train.loop import Batch, Trainer, Verdict
-from latentroles.train.metrics import by_name
+from latentroles.train.metrics import by_name, finite
 from latentroles.train.settings import TOTAL, EarlyStopping
 from latentroles.train.validation import Validation
 
@@ -31,11 +31,15 @@ class Measured:
 class Progress:
     """Measures one phase after its first step and every so many.
 
+    Without validation the declared measures are taken after the last step as well.
+
     Attributes:
         validation: of the run, or None; latents are then those of the training batch.
         collapse_every: steps between measurements without validation.
         stopping: when the phase ends early, or None.
         watch, best: what is remembered; a resumed run goes on with it.
+        measured: whether to take the measures that the spec declares.
+        steps: of the phase.
         shown: the last validation, for the display beside the losses.
     """
 
@@ -44,6 +48,8 @@ class Progress:
     collapse_every: int
     stopping: EarlyStopping | None
     watch: CollapseWatch
+    measured: bool
+    steps: int
     best: Best = field(default_factory=Best)
     shown: dict[str, float] = field(default_factory=dict)
 
@@ -66,17 +72,24 @@ class Progress:
         every = self.collapse_every
         if self.validation is not None:
             every = self.validation.every[self.phase]
-        if done != 1 and done % every:
-            return Measured()
+        due = done == 1 or done % every == 0
         if self.validation is None:
-            if not self.watch.latents:
-                return Measured()
-            return self._watched(trainer.latents(self.watch.latents), batch, {}, "go on")
-        found = self.validation.run(trainer, self.phase, done, self.watch.latents)
+            taken = self.measured and (due or done == self.steps)
+            row = {"measures": finite(trainer.measure(batch, 0))} if taken else {}
+            if not due or not self.watch.latents:
+                return Measured(row)
+            return self._watched(trainer.latents(self.watch.latents), batch, row, "go on")
+        if not due:
+            return Measured()
+        found = self.validation.run(
+            trainer, self.phase, done, self.watch.latents, measured=self.measured
+        )
         improved = self.best.see(done, found.losses, self.stopping)
         judged = self.stopping.loss if self.stopping else TOTAL
         self.shown = {f"validation {judged}": found.losses[judged]}
-        row = {"validation": by_name(found.losses)}
+        row: dict[str, Any] = {"validation": by_name(found.losses)}
+        if found.measures:
+            row["measures"] = finite(found.measures)
         verdict = "end" if self.ended else "save" if improved else "go on"
         return self._watched(found.latents, self.validation.batches[0], row, verdict)
 

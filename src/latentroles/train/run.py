@@ -7,7 +7,8 @@
 - best.safetensors, best.json: the same, where validation was best
 - with several phases best_<phase>, and checkpoint_<phase> once the phase is done
 - model_<backend>.py: the source that was run; with several phases model_<backend>_<phase>.py
-- curves.png: the losses, drawn
+- curves.png: the losses and the measures, drawn
+- pictures.png: the declared pictures, drawn; with several phases pictures_<phase>.png
 """
 
 import json
@@ -28,6 +29,7 @@ from latentroles.train import checkpoint, metrics
 SPEC = "spec.json"
 RUN = "run.json"
 CURVES = "curves.png"
+PICTURES = "pictures.png"
 
 _VERSIONS = {
     "torch": ("torch",),
@@ -98,6 +100,7 @@ class RunResult:
         first, last: each loss's mean over its first and its last `averaged` logged steps.
         averaged: see `first`.
         validation: each loss at its last validation; {} without one.
+        measures: each measure as it was last, NaN where it was not finite; {} without any.
         steps_per_second: of this call, the first step of each phase (which compiles) left out;
             NaN after fewer than two steps.
         stages: seconds of each stage of this call.
@@ -115,6 +118,7 @@ class RunResult:
     model: Any = field(repr=False)
     notes: tuple[str, ...] = ()
     validation: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def occupied(folder: Path) -> str | None:
@@ -124,7 +128,7 @@ def occupied(folder: Path) -> str | None:
     """
     if folder.exists() and not folder.is_dir():
         return f"{folder} is a file: out= (--out) is a folder for the run. Give another path."
-    ours = (SPEC, RUN, CURVES, metrics.METRICS, checkpoint.TENSORS, checkpoint.RECORD)
+    ours = (SPEC, RUN, CURVES, PICTURES, metrics.METRICS, checkpoint.TENSORS, checkpoint.RECORD)
     held = [name for name in ours if (folder / name).exists()]
     if not held:
         return None

@@ -361,4 +361,5 @@ def _report(folder: Path, settings: Run, outcome: Outcome) -> RunResult:
         model=outcome.model,
         notes=tuple(notes),
         validation=metrics.last_validation(rows),
+        measures=metrics.last_measures(rows),
     )

@@ -1,7 +1,7 @@
 """Losses on data that is held out, while a run goes on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ class Validated:
     Attributes:
         losses: the mean of each over the batches, and of their "total".
         latents: those that were asked for, name -> (batch, ...), the batches one after the other.
+        measures: the mean of each over the batches, where they were asked for.
     """
 
     losses: Losses
     latents: dict[str, np.ndarray]
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,25 +48,42 @@ class Validation:
     every: Mapping[str, int]
     identity: Mapping[str, Any]
 
-    def run(self, trainer: Trainer, phase: str, done: int, latents: Sequence[str]) -> Validated:
+    def run(
+        self,
+        trainer: Trainer,
+        phase: str,
+        done: int,
+        latents: Sequence[str],
+        measured: bool = False,
+    ) -> Validated:
         """Evaluates the batches after `done` steps of a phase; moves nothing.
 
         Args:
             latents: which ones to return; each has a batch axis.
+            measured: whether to take the declared measures.
 
         Raises:
             TrainingError: a loss is not finite.
         """
         losses: list[Losses] = []
         held: list[dict[str, np.ndarray]] = []
+        measures: list[dict[str, float]] = []
         for index, batch in enumerate(self.batches):
             losses.append(trainer.evaluate(batch, done - 1, index))
             refuse_non_finite(losses[-1], f"validation of phase {phase}", done - 1)
             held.append(trainer.latents(latents))
+            if measured:
+                measures.append(trainer.measure(batch, index))
         return Validated(
-            {name: float(np.mean([found[name] for found in losses])) for name in losses[0]},
+            _means(losses),
             {name: np.concatenate([found[name] for found in held]) for name in latents},
+            _means(measures),
         )
+
+
+def _means(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = found[0] if found else ()
+    return {name: float(np.mean([values[name] for values in found])) for name in names}
 
 
 def divide(data: Any, validation: Any) -> tuple[Any, Any]:
