@@ -39,7 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from latentroles.commands import check, diff, emit, explain, ladder, plugins, routes, train
+    from latentroles.commands import (
+        check,
+        diff,
+        emit,
+        explain,
+        ladder,
+        plugins,
+        report,
+        routes,
+        train,
+    )
 
     parser = argparse.ArgumentParser(
         prog="latentroles",
@@ -52,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, explain, routes, diff, ladder, train, emit, plugins):
+    for command in (check, explain, routes, diff, ladder, train, report, emit, plugins):
         subparser = command.add(subparsers)
         subparser.set_defaults(run=command.run)
         subparser.add_argument(

@@ -22,6 +22,9 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--loss", metavar="NAME", help="this loss alone; in a drawing, its route is thick"
     )
+    parser.add_argument(
+        "--alone", action="store_true", help="in a drawing: nothing but what --loss reads"
+    )
     return parser
 
 
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     function = find_function(arguments.spec)
     spec = build(function, read_parameters(function, arguments.parameter))
     if arguments.mermaid or arguments.dot:
-        drawing = draw(spec, arguments.loss)
+        drawing = draw(spec, arguments.loss, alone=arguments.alone)
         print(drawing.mermaid() if arguments.mermaid else drawing.dot())
         return 0
     table = routes(spec)

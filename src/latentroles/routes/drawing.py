@@ -1,7 +1,7 @@
 """The model as a drawing: inputs, modules, latents and losses, with every stop on its edge.
 
 Data flows along the arrows, gradient against them. A dashed arrow is stopped. With one loss chosen,
-its route is drawn thick.
+its route is drawn thick; or that loss is drawn alone, with what it reads.
 """
 
 from __future__ import annotations
@@ -75,16 +75,21 @@ class Drawing:
         return "\n".join([*lines, "}"])
 
 
-def draw(spec: Spec, loss: str | None = None) -> Drawing:
+def draw(spec: Spec, loss: str | None = None, *, alone: bool = False) -> Drawing:
     """Draws a spec; with `loss`, the route of that loss stands out.
 
+    Args:
+        alone: draws nothing but what the loss reads.
+
     Raises:
-        SpecError: the spec has no such loss.
+        SpecError: the spec has no such loss; `alone` without a loss.
     """
     require_spec("draw", spec)
+    if alone and loss is None:
+        raise SpecError("draw(alone=True) draws what one loss reads: name it, loss=...")
     if loss is not None and loss not in spec.losses:
         raise SpecError(f"no loss {loss!r} in {spec.name!r}.{nearest(loss, spec.losses)}")
-    return _Draughtsman(spec, loss).drawing()
+    return _Draughtsman(spec, loss).drawing(alone)
 
 
 class _Draughtsman:
@@ -95,10 +100,11 @@ class _Draughtsman:
         self.parts: dict[str, str] = {}
         self.links: dict[Link, None] = {}
 
-    def drawing(self) -> Drawing:
+    def drawing(self, alone: bool) -> Drawing:
         for name, declared in self.spec.losses.items():
-            self._follow(self._part(f"loss {name}", "loss"), declared.expr, self.links)
-        for latent in self.spec.latents.values():
+            if not alone or name == self.loss:
+                self._follow(self._part(f"loss {name}", "loss"), declared.expr, self.links)
+        for latent in () if alone else self.spec.latents.values():
             self._follow("", latent.expr, self.links)
         route: dict[Link, None] = {}
         if self.loss is not None:

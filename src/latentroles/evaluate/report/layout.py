@@ -1,0 +1,89 @@
+"""Where the parts of a model stand in a drawing: columns from inputs to losses.
+
+The usual way to draw a flow by layers (Sugiyama, Tagawa and Toda, 1981): links that close a cycle
+are set aside, a part stands one column to the right of the last that it reads, and the order
+within a column follows the neighbours' mean, swept to and fro.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+_SWEEPS = 8
+
+
+def columns(parts: Mapping[str, str], links: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """The parts from left to right, and within each column from top to bottom.
+
+    Args:
+        parts: name -> kind; those of kind "loss" all stand in the last column, in their own order.
+        links: (read, reader).
+    """
+    losses = [name for name, kind in parts.items() if kind == "loss"]
+    inner = [name for name in parts if name not in set(losses)]
+    known = dict.fromkeys((a, b) for a, b in links if a in parts and b in parts)
+    forward = _acyclic(inner, [(a, b) for a, b in known if a in inner and b in inner])
+    layer = _layers(inner, forward)
+    found = [
+        [name for name in inner if layer[name] == i]
+        for i in range(max(layer.values(), default=-1) + 1)
+    ]
+    return _ordered([*found, losses] if losses else found, list(known), fixed=losses)
+
+
+def _acyclic(parts: list[str], links: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The links without those that lead back, as a search from the first parts on meets them."""
+    readers: dict[str, list[str]] = {name: [] for name in parts}
+    for read, reader in links:
+        readers[read].append(reader)
+    state: dict[str, str] = {}
+    kept: list[tuple[str, str]] = []
+    for root in parts:
+        if root in state:
+            continue
+        state[root] = "open"
+        stack = [(root, iter(readers[root]))]
+        while stack:
+            name, rest = stack[-1]
+            reader = next(rest, None)
+            if reader is None:
+                state[name] = "done"
+                stack.pop()
+            elif state.get(reader) != "open":
+                kept.append((name, reader))
+                if reader not in state:
+                    state[reader] = "open"
+                    stack.append((reader, iter(readers[reader])))
+    return kept
+
+
+def _layers(parts: list[str], links: list[tuple[str, str]]) -> dict[str, int]:
+    """The length of the longest way to each part."""
+    layer = dict.fromkeys(parts, 0)
+    for _ in parts:
+        changed = False
+        for read, reader in links:
+            if layer[reader] <= layer[read]:
+                layer[reader], changed = layer[read] + 1, True
+        if not changed:
+            break
+    return layer
+
+
+def _ordered(
+    layers: list[list[str]], links: list[tuple[str, str]], fixed: Collection[str]
+) -> list[list[str]]:
+    neighbours: dict[str, list[str]] = {name: [] for column in layers for name in column}
+    for read, reader in links:
+        neighbours[read].append(reader)
+        neighbours[reader].append(read)
+
+    def middle(name: str, place: Mapping[str, float]) -> float:
+        near = [place[other] for other in neighbours[name]]
+        return sum(near) / len(near) if near else place[name]
+
+    for _ in range(_SWEEPS):
+        for i, column in enumerate(layers):
+            # In parts of the column's height: columns of different lengths are compared.
+            place = {n: (k + 0.5) / len(c) for c in layers for k, n in enumerate(c)}
+            if not set(column) <= set(fixed):
+                layers[i] = sorted(column, key=lambda name: middle(name, place))
+    return layers

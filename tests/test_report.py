@@ -1,0 +1,120 @@
+"""The page of a run: its drawing, what it says of routes, and that it needs nothing else."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import latentroles as lr
+from latentroles.cli import main
+from latentroles.evaluate.report.layout import columns
+from latentroles.evaluate.report.page import write_report
+from latentroles.evaluate.report.routemap import route_map
+from latentroles_specs.hzp import hzp
+from test_report_browser import Walks, model
+
+
+@st.composite
+def graphs(draw):
+    """Parts, some of them losses, and links between any two, in circles too."""
+    inner = [f"m{i}" for i in range(draw(st.integers(1, 9)))]
+    losses = [f"loss l{i}" for i in range(draw(st.integers(0, 4)))]
+    pairs = st.tuples(st.sampled_from(inner), st.sampled_from(inner + losses))
+    parts = dict.fromkeys(inner, "module") | dict.fromkeys(losses, "loss")
+    return parts, draw(st.lists(pairs, max_size=25))
+
+
+@given(graphs())
+def test_every_part_stands_once_and_losses_last(graph):
+    parts, links = graph
+    found = columns(parts, links)
+    assert sorted(name for column in found for name in column) == sorted(parts)
+    losses = [name for name, kind in parts.items() if kind == "loss"]
+    if losses:
+        assert found[-1] == losses
+
+
+@given(graphs(), st.randoms(use_true_random=False))
+def test_without_circles_every_arrow_leads_to_the_right(graph, random):
+    parts, links = graph
+    order = list(parts)
+    forward = [(a, b) for a, b in links if order.index(a) < order.index(b)]
+    random.shuffle(forward)
+    at = {name: i for i, column in enumerate(columns(parts, forward)) for name in column}
+    assert all(at[read] < at[reader] for read, reader in forward)
+
+
+def test_parts_do_not_overlap():
+    boxes = [(p.x, p.y, p.x + p.width, p.y + 24) for p in route_map(hzp()).parts]
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        for x1, y1, x2, y2 in boxes[:i]:
+            assert x2 <= left or right <= x1 or y2 <= top or bottom <= y1
+
+
+@pytest.mark.parametrize("open_gate", [False, True])
+def test_the_map_has_the_routes_of_the_table(open_gate):
+    spec = hzp(detach_z_from_h_and_p=not open_gate)
+    drawn, table = route_map(spec), lr.routes(spec)
+    updated = {name: {f"part-{m}" for m in table[name].modules} for name in table}
+    assert {n.removeprefix("part-loss-"): set(m) for n, m in drawn.updates.items()} == updated
+    for link in drawn.links:
+        assert set(link.routes) <= set(link.losses)
+        assert not (link.cut and link.routes)
+    said = {part.label: part.text for part in drawn.parts if part.kind == "module"}
+    assert ("jepa" in said["encoder"].partition(".")[0]) == open_gate
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    settings = {"steps": 12, "optimisers": lr.sgd(0.1), "display": False}
+    lr.train(model(), Walks(), backend="torch", out=folder, **settings)
+    return folder
+
+
+def test_the_page_stands_alone(folder):
+    page = write_report(folder).read_text()
+    addresses = set(re.findall(r"https?://[^\s\"'<>]+", page))
+    assert all("w3.org" in address for address in addresses)  # names of XML, never fetched
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
+    spec = model()
+    assert spec.hash in page
+    for name in (*spec.modules, *spec.losses, *spec.latents):
+        assert name in page
+
+
+def test_equal_runs_have_equal_pages(folder, tmp_path):
+    first = write_report(folder, tmp_path / "1.html").read_bytes()
+    assert write_report(folder, tmp_path / "2.html").read_bytes() == first
+
+
+def test_the_command(folder, tmp_path, capsys):
+    assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
+    assert (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{empty}"], "holds no run"),
+        (["{run}", "--out", "{empty}/no/such/page.html"], "could not be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said(arguments, message, folder, tmp_path, capsys):
+    given = [a.format(empty=tmp_path, run=folder) for a in arguments]
+    assert main(["report", *given]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_left_as_it_is(folder, tmp_path, capsys):
+    for name in ("run.json", "spec.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "metrics.jsonl").write_text("no line of metrics\n")
+    assert main(["report", str(tmp_path)]) == 2
+    assert "metrics.jsonl, line 1" in capsys.readouterr().err
+    assert (tmp_path / "metrics.jsonl").read_text() == "no line of metrics\n"
+    assert not (tmp_path / "report.html").exists()
