@@ -19,6 +19,16 @@ _BLUE, _GREY = "#1f5fa8", "#8a8a8a"
 def draw(
     rows: Sequence[Mapping[str, Any]], path: Path, *, title: str, last: Mapping[str, float]
 ) -> None:
+    """Writes `chart` as a PNG, replaced whole.
+
+    Raises:
+        PluginError: matplotlib is not installed.
+        TrainingError: there is nothing to draw, or the file cannot be written.
+    """
+    save(chart(rows, title=title, last=last), path)
+
+
+def chart(rows: Sequence[Mapping[str, Any]], *, title: str, last: Mapping[str, float]) -> Any:
     """Draws each loss of a metrics log against the step, in small multiples that share the step.
 
     The pale line is the loss itself; over more than 400 logged steps it is a band from the least
@@ -29,13 +39,11 @@ def draw(
 
     Args:
         rows: lines of `metrics.jsonl`, as `train.metrics.read` gives them.
-        path: the PNG, replaced whole.
         title: above all panels.
         last: the number at the right of each panel: the loss at the end.
 
-    Raises:
-        PluginError: matplotlib is not installed.
-        TrainingError: there is nothing to draw, or the file cannot be written.
+    Returns:
+        A matplotlib figure.
     """
     if not rows:
         raise TrainingError("There is no logged step to draw.")
@@ -77,7 +85,7 @@ def draw(
     if len(starts) > 1:
         heading += f" (phases: {', '.join(f'{name} from {start}' for name, start in starts)})"
     drawn.suptitle(heading, fontsize=9, color=INK, x=0.01, ha="left")
-    save(drawn, path)
+    return drawn
 
 
 def validation(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -1,6 +1,6 @@
 """The figures of a report, as SVG that takes its colours from the page.
 
-Text and axes are drawn in `currentColor`, so that a figure is readable in light and in dark.
+A figure is then readable in light and in dark.
 """
 
 import io
@@ -10,10 +10,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from latentroles.evaluate.figure import figure
+from latentroles.evaluate.figure import INK, figure
 
-_INK = "#123456"  # stands for the page's own colour of text
-BLUE, ORANGE = "#3b82c4", "#d97f30"  # both are told apart on white and on black
+# The colours of figures, and those of the page that stand for them in light and in dark.
+BLUE, GRID = "#1f5fa8", "#e6e6e6"
+_PAGE = {INK: "currentColor", BLUE: "var(--route)", GRID: "var(--line)"}
 
 
 def collapse(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -45,6 +46,8 @@ def panels(count: int, *, across: int = 3, height: float = 1.75) -> tuple[Any, l
     axes = list(drawn.subplots(lines, columns, squeeze=False).flat)
     for unused in axes[count:]:
         unused.set_visible(False)
+    for panel in axes:
+        panel.tick_params(labelsize=7)
     return drawn, axes[:count]
 
 
@@ -54,17 +57,19 @@ def svg(drawn: Any) -> str:
 
     for panel in drawn.axes:
         panel.patch.set_alpha(0.0)
-        panel.tick_params(colors=_INK, labelsize=7)
+        panel.tick_params(colors=INK)
         for text in (panel.xaxis.label, panel.yaxis.label, panel._left_title):
-            text.set_color(_INK)
+            text.set_color(INK)
         for spine in panel.spines.values():
-            spine.set_color(_INK)
+            spine.set_color(INK)
     drawn.patch.set_alpha(0.0)
     held = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "latentroles"}):
         drawn.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
     text = held.getvalue()
-    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = text[text.index("<svg") :]
+    for drawn_in, shown_in in _PAGE.items():
+        text = text.replace(drawn_in, shown_in)
     # Identifiers are of one figure, and a page has several.
     own = f"f{zlib.crc32(text.encode())}-"
     text = re.sub(r'(\bid="|url\(#|href="#)', lambda m: m[1] + own, text)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from latentroles.errors import LatentrolesError, PluginError
+from latentroles.evaluate import curves
 from latentroles.files import replace_files
 from latentroles.routes import routes
 from latentroles.rules import check
@@ -77,10 +78,16 @@ def render(folder: Path) -> str:
         routes=[table[name] for name in table],
         findings=report.findings,
         allowed=[(finding, finding.because) for finding in report.allowed],
-        curves="",
+        curves=_curves(rows, spec.name),
         measured=[s for s in measured if s.blocks],
         environment=_environment(run),
     )
+
+
+def _curves(rows: Sequence[dict[str, Any]], title: str) -> str:
+    if not rows:
+        return ""
+    return figures.svg(curves.chart(rows, title=title, last=metrics.ends(rows)[1]))
 
 
 def _collapse(rows: Sequence[dict[str, Any]]) -> Section:
