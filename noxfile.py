@@ -25,7 +25,7 @@ nox.options.sessions = ["tests", "lint"]
 TORCH = os.environ.get("LATENTROLES_TORCH", "torch==2.13.0")
 JAX = os.environ.get("LATENTROLES_JAX", "jax==0.10.2")
 
-SUITE = "torch,jax,envs,plots,test"  # the extras that the tests need
+SUITE = "torch,jax,envs,plots,report,test"  # the extras that the tests need
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # small models: threads cost more than they give
 # Above four workers, importing two frameworks in each costs more than it saves.
 PARALLEL = ("--numprocesses=auto", "--maxprocesses=4")
