@@ -38,6 +38,10 @@ class DataError(LatentrolesError):
     """A trajectory file or a batch that cannot be used."""
 
 
+class EncoderError(LatentrolesError):
+    """An encoder whose output cannot be measured."""
+
+
 class CheckpointError(LatentrolesError):
     """A checkpoint that cannot be read, or that belongs to another model."""
 

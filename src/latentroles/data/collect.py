@@ -156,7 +156,7 @@ def _wander(
         record(state)
         blocked = False
         for step in range(steps):
-            action = _choose(rng, environment.actions, blocked)
+            action = choose(rng, environment.actions, blocked)
             actions[episode * steps + step] = action
             before = pose[len(places) - 1]
             state = environment.step(action)
@@ -198,7 +198,7 @@ def _columns(environment: Environment, labels: list[Mapping[str, Any]]) -> dict[
     return columns
 
 
-def _choose(rng: np.random.Generator, names: tuple[str, ...], blocked: bool) -> int:
+def choose(rng: np.random.Generator, names: tuple[str, ...], blocked: bool) -> int:
     """Draws an action; see `collect`."""
     if "forward" not in names or len(names) == 1:
         return int(rng.integers(len(names)))

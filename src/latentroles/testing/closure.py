@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import integer
-from ..errors import LatentrolesError, user_line
+from ..errors import EncoderError, user_line
 from ..words.environment import Described, Environment
 from ..words.transitions import Transitions
 from ..words.word import spell
@@ -35,10 +35,6 @@ _SAME = 1e-5  # relative: the noise of float32
 _COLLAPSED = 1e-6
 
 Encode = Callable[..., Any]
-
-
-class EncoderError(LatentrolesError):
-    """An encoder whose output cannot be measured."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import user_line
+from ..errors import EncoderError, user_line
 from ..words.environment import Environment
 from ..words.word import spell
-from .closure import EncoderError
 from .environment_cases import finite
 from .walks import Frames, Track, as_numpy, walks
 

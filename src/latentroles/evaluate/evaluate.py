@@ -1,0 +1,135 @@
+"""`lr.evaluate`: does z close loops? Every metric of any encoder, with every control beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arguments import POSITIVE, choice, integer, real
+from ..errors import SpecError, user_line
+from . import controls as known
+from .encoders import READS, Encode, encoded
+from .evaluation import Evaluation
+from .leakage import LAGS
+from .measured import FAMILIES, Measured, families, measure
+from .sources import Source, read
+from .visits import TAU
+
+MARGIN = 0.1
+
+
+def evaluate(
+    encode: Encode | Sequence[Encode],
+    env_or_data: Any,
+    *,
+    reads: str = "frame",
+    controls: Mapping[str, Encode] | None = None,
+    standard_controls: bool = True,
+    name: str = "encoder",
+    nuisance: Sequence[str] | None = None,
+    only: Sequence[str] = FAMILIES,
+    lags: Sequence[int] = LAGS,
+    margin: float = MARGIN,
+    episodes: int = 64,
+    steps: int = 100,
+    seed: int = 0,
+    tau: int = TAU,
+    distance: str | Callable[[np.ndarray], np.ndarray] | None = None,
+    tolerance: float = 0.0,
+) -> Evaluation:
+    """Measures whether an encoder's z is the same where the place is.
+
+    Args:
+        encode: frames (n, *frame) -> z (n, D), of any array library; or several, one per seed of
+            training, for intervals. With `reads="history"`, the frames (T, *frame) and actions
+            (T - 1,) of one episode -> z (T, D).
+        env_or_data: the path of a trajectory file with a label `place`, a `Trajectories`, or an
+            environment of `latentroles.words`, in which walks are then collected.
+        controls: further encoders of the same kind, by name: "untrained" (the same network at its
+            initial weights) and "regulariser only" (trained without the loss in question) are the
+            fair nulls, and only the caller has them.
+        standard_controls: whether oracle place, raw frame, constant, time index, dead-reckoned sum
+            of actions, and shuffled places are measured, too.
+        nuisance: which labels are nuisance; by default what the environment says is, or every
+            label of one number, and the heading, that varies within a place.
+        only: which of "retrieval", "spreads", "leakage" and "collapse".
+        lags: how many steps back the actions lie whose leakage is measured.
+        margin: the LCR up to which a revisit counts as the same; declare it before you look.
+        episodes, steps, seed: of the walks; `seed` of all that is drawn, too.
+        tau: steps; nearer visits of an episode are not compared.
+        distance, tolerance: as for `sources.read`.
+
+    Raises:
+        EncoderError: an encoder does not give one finite vector for each frame.
+        DataError: one place only, no revisits, or data that cannot be read.
+        PluginError: scikit-learn or scipy is not installed.
+    """
+    choice("evaluate()", "reads", reads, READS)
+    margin, only = real("evaluate()", "margin", margin, POSITIVE), families(only)
+    lags = [integer("evaluate()", "lags", k, "steps back") for k in lags]
+    encoders = _encoders(encode)
+    source = read(
+        env_or_data,
+        reads=reads,
+        nuisance=nuisance,
+        episodes=integer("evaluate()", "episodes", episodes, "walks to collect"),
+        steps=integer("evaluate()", "steps", steps, "actions of a walk"),
+        seed=integer("evaluate()", "seed", seed, "of all that is drawn", minimum=0),
+        tau=integer("evaluate()", "tau", tau, "steps", minimum=0),
+        distance=distance,
+        tolerance=tolerance,
+    )
+
+    def measured(z: np.ndarray, what: str) -> Measured:
+        return measure(
+            source.visits, z, only=only, lags=lags, periods=source.periods, seed=seed, what=what
+        )
+
+    found = [encoded(each, source, reads) for each in encoders]
+    seeds = tuple(measured(z, "the encoder") for z in found)
+    beside: dict[str, Measured] = {}
+    for label, control in (controls or {}).items():
+        if label in STANDARD:
+            raise SpecError(
+                f"{user_line()}controls= holds a control {label!r}, which is measured anyway. Fix: "
+                "give it another name."
+            )
+        beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
+    if standard_controls:
+        for label, make in STANDARD.items():
+            beside[label] = measured(make(source, found[0], seed), f"the control {label!r}")
+    visits = source.visits
+    return Evaluation(
+        name=name,
+        environment=source.name,
+        reads=reads,
+        visits=len(visits),
+        places=visits.count,
+        episodes=len(source.episodes),
+        varied=visits.varied,
+        aliased=float((visits.alias >= 0).mean()),
+        nuisances=tuple(visits.codes),
+        seeds=seeds,
+        controls=beside,
+        margin=margin,
+    )
+
+
+STANDARD: dict[str, Callable[[Source, np.ndarray, int], np.ndarray]] = {
+    "oracle place": lambda source, z, seed: known.oracle(source.visits),
+    "raw frame": lambda source, z, seed: known.raw_frames(source.frames),
+    "constant": lambda source, z, seed: known.constant(source.visits),
+    "time index": lambda source, z, seed: known.time_index(source.visits),
+    "dead-reckoned": lambda source, z, seed: known.dead_reckoned(source.visits),
+    "shuffled places": lambda source, z, seed: known.shuffled(z, seed),
+}
+
+
+def _encoders(encode: Any) -> list[Encode]:
+    """The encoder of each seed."""
+    found = list(encode) if isinstance(encode, list | tuple) else [encode]
+    if not found:
+        raise SpecError(f"{user_line()}evaluate takes an encoder, or one for each seed; got none.")
+    return found

@@ -1,0 +1,263 @@
+"""What `evaluate` returns: metrics with their controls, verdicts, a table and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .measured import METRICS, Measured, plain
+from .statistics import Equivalence, Interval, equivalence, interval
+
+FORMAT, VERSION = "latentroles-evaluation", 1
+_SHORT = {
+    "oracle place": "oracle",
+    "raw frame": "frame",
+    "regulariser only": "regul.",
+    "time index": "time",
+    "dead-reckoned": "reckoned",
+    "shuffled places": "shuffled",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every metric of an encoder, with every control beside it.
+
+    Attributes:
+        name: of the encoder.
+        environment: where it was measured.
+        reads: "frame" or "history".
+        visits, places, episodes: how many.
+        varied: whether places look different from visit to visit; None where frames are not used.
+        aliased: the share of visits whose frame is seen at another place, too.
+        nuisances: those that vary.
+        seeds: the metrics of each seed of the encoder.
+        controls: name -> the metrics of a control.
+        margin: the LCR up to which a revisit counts as the same.
+    """
+
+    name: str
+    environment: str
+    reads: str
+    visits: int
+    places: int
+    episodes: int
+    varied: bool | None
+    aliased: float
+    nuisances: tuple[str, ...]
+    seeds: tuple[Measured, ...]
+    controls: Mapping[str, Measured]
+    margin: float
+
+    @property
+    def verdict(self) -> str:
+        """Of these encoders as they are.
+
+        "degenerate (collapsed)", "vacuous here", "pass", "fail", or "not measured" without LCR.
+
+        - degenerate: z is a constant, up to round-off, in one of the seeds.
+        - vacuous here: no two visits to one place look different, so that any encoder of single
+          frames is invariant.
+        - pass: LCR over revisits that look different is at most the margin, in each seed.
+        """
+        if any(m.degenerate for m in self.seeds):
+            return "degenerate (collapsed)"
+        if self.reads == "frame" and self.varied is False:
+            return "vacuous here"
+        ratios = self._ratios()
+        if ratios is None:
+            return "not measured"
+        return "pass" if max(ratios) <= self.margin else "fail"
+
+    @property
+    def claim(self) -> Equivalence:
+        """Of encoders trained like these: whether their LCR is within the margin, by seeds.
+
+        The verdict is "equivalent", "not equivalent" or "not enough seeds to say"; where the
+        encoders' own verdict is that nothing can be said, it is that.
+        """
+        ratios = self._ratios()
+        if self.verdict not in ("pass", "fail") or ratios is None:
+            return Equivalence(None, self.verdict)
+        return equivalence(ratios, self.margin, low=-np.inf)
+
+    def value(self, metric: str) -> Interval | None:
+        """A metric's mean over seeds and its interval; None where a seed does not have it."""
+        values = [m.values.get(metric) for m in self.seeds]
+        if any(value is None for value in values):
+            return None
+        episodes = [m.episodes.get(metric) for m in self.seeds]
+        whole = [value if e is None else e for value, e in zip(values, episodes, strict=True)]
+        # Below 20 seeds only their means count: those of all visits, not of episodes.
+        found = interval(whole if len(whole) >= 20 else values)
+        return Interval(
+            float(np.mean([v for v in values if v is not None])),
+            *(found.low, found.high, found.seeds, found.method, found.level),
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of what was measured, in the order of the table."""
+        measured = dict.fromkeys(name for m in self.seeds for name in m.values)
+        return tuple(
+            [n for n in METRICS if n in measured] + [n for n in measured if n not in METRICS]
+        )
+
+    def table(self) -> str:
+        """For the terminal: a row for each metric, a column for each control; then the verdicts."""
+        shown = [name for name in self.metrics if not name.endswith(("_permuted", "_entropy"))]
+        heads = ["", self.name, *(_SHORT.get(name, name) for name in self.controls)]
+        rows = [
+            [
+                _title(name),
+                _interval(self.value(name)) + self._beside(self.seeds[0], name),
+                *(
+                    _number(m.values.get(name)) + self._beside(m, name)
+                    for m in self.controls.values()
+                ),
+            ]
+            for name in shown
+        ]
+        claim = self.claim
+        p = "" if claim.p is None else f" (p = {claim.p:.2g})"
+        lines = [
+            f"{self.name} in {self.environment}: {self.visits} visits to {self.places} places in "
+            f"{self.episodes} episodes, {len(self.seeds)} seed(s)",
+            *_aligned([heads, *rows]),
+            *(["leakage in bits, (permuted control)"] if any("leak" in n for n in shown) else []),
+            "",
+            f"these encoders: {self.verdict}{self._because()}",
+            f"encoders trained like them: {claim.verdict}{p}",
+            *(f"note: {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known before the numbers are read."""
+        found = list(dict.fromkeys(note for m in self.seeds for note in m.notes))
+        if self.aliased:
+            found.append(
+                f"{self.aliased:.0%} of visits show a frame that is seen at another place, too; "
+                "identical frames are not counted as apart"
+            )
+        return tuple(found)
+
+    def to_json(self) -> dict[str, object]:
+        """The evaluation as JSON values. `docs/evaluating.md` has the form."""
+        metrics = {}
+        for name in self.metrics:
+            known = METRICS.get(name)
+            over = self.value(name)
+            metrics[name] = {
+                "title": _title(name),
+                "better": known.better if known else ("less" if name.startswith("leak_") else ""),
+                "meaning": known.meaning if known else _leak_meaning(name),
+                "seeds": [m.values.get(name) for m in self.seeds],
+                "mean": over and over.mean,
+                "interval": [over.low, over.high] if over and over.low is not None else None,
+                "method": over and over.method,
+                "controls": {label: m.values.get(name) for label, m in self.controls.items()},
+            }
+        return plain(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "name": self.name,
+                "environment": self.environment,
+                "reads": self.reads,
+                "visits": self.visits,
+                "places": self.places,
+                "episodes": self.episodes,
+                "varied": self.varied,
+                "aliased": self.aliased,
+                "nuisances": list(self.nuisances),
+                "margin": self.margin,
+                "verdict": self.verdict,
+                "because": self._because().strip(" ()"),
+                "claim": asdict(self.claim),
+                "notes": list(self.notes),
+                "metrics": metrics,
+                "encoders": [m.to_json() for m in self.seeds],
+                "controls": {name: m.to_json() for name, m in self.controls.items()},
+            }
+        )
+
+    def _ratios(self) -> list[float] | None:
+        """LCR of each seed: of revisits that look different where that is known."""
+        key = "lcr_unlike" if self.varied else "lcr"
+        values = [m.values.get(key) for m in self.seeds]
+        found = [value for value in values if value is not None]
+        return found if len(found) == len(values) else None
+
+    def _because(self) -> str:
+        verdict = self.verdict
+        if verdict == "vacuous here":
+            return " (every visit to a place shows the same frame)"
+        ratios = self._ratios()
+        if verdict not in ("pass", "fail") or ratios is None:
+            return ""
+        return (
+            f" (revisits lie at {max(ratios):.2g} of the distance between places; "
+            f"margin {self.margin:g})"
+        )
+
+    def _beside(self, measured: Measured, name: str) -> str:
+        permuted = measured.values.get(f"{name}_permuted")
+        return "" if permuted is None else f" ({permuted:.2f})"
+
+
+def _title(name: str) -> str:
+    if name in METRICS:
+        return METRICS[name].title
+    label = name.removeprefix("leak_")
+    suffix = {"_noisy": ", noisy", "_permuted": ", permuted", "_entropy": ", entropy"}
+    ending = ""
+    for tail, words in suffix.items():
+        while label.endswith(tail):
+            label, ending = label.removesuffix(tail), words + ending
+    if label[:1] == "a" and label[1:].isdigit():
+        label = f"action {label[1:]} back"
+    return f"leak: {label}{ending}"
+
+
+def _leak_meaning(name: str) -> str:
+    said = "bits of conditional information given place, by linear probes"
+    if name.endswith("_entropy"):
+        return "bits that there are to read, given place"
+    if name.endswith("_permuted"):
+        said += ", labels permuted within places"
+    return said + (
+        ", under noise of a quarter of the distance between places" if "_noisy" in name else ""
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _interval(found: Interval | None) -> str:
+    if found is None:
+        return "-"
+    if found.low is None or found.high is None:
+        return _number(found.mean)
+    return f"{_number(found.mean)} [{_number(found.low)}, {_number(found.high)}]"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            row[0].ljust(widths[0]),
+            *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return [lines[0], "  ".join("-" * w for w in widths), *lines[1:]]

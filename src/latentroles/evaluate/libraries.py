@@ -1,0 +1,63 @@
+"""scikit-learn and scipy, loaded where they are needed: core imports without them."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from latentroles.errors import PluginError
+
+
+def scipy_stats() -> Any:
+    """The module `scipy.stats`.
+
+    Raises:
+        PluginError: it is not installed; names the extra that brings it.
+    """
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise _missing("scipy", error) from error
+    return stats
+
+
+class LinearProbe:
+    """Standardised columns and a logistic regression; a column that does not vary is left at 0."""
+
+    def __init__(self, strength: float, iterations: int = 100):
+        try:
+            from sklearn.linear_model import LogisticRegression
+        except ImportError as error:
+            raise _missing("scikit-learn", error) from error
+        self._model = LogisticRegression(C=strength, max_iter=iterations)
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Fits classes y, (n,) of at least two values, to x, (n, D)."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        self._mean, spread = x.mean(axis=0), x.std(axis=0)
+        # Round-off is no signal, however regular.
+        level = 1e-7 * max(float(np.abs(x).max()), 1e-300)
+        self._scale = np.where(spread > level, spread, np.inf)
+        with warnings.catch_warnings():
+            # A probe that has not converged reads less: what it reads is there all the same.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._model.fit(self._standardised(x), y)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(n,): the likeliest class of each row."""
+        return np.asarray(self._model.predict(self._standardised(x)))
+
+    def probabilities(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The classes (K,) and their probabilities (n, K)."""
+        return self._model.classes_, self._model.predict_proba(self._standardised(x))
+
+    def _standardised(self, x: np.ndarray) -> np.ndarray:
+        return (x - self._mean) / self._scale
+
+
+def _missing(package: str, error: ImportError) -> PluginError:
+    return PluginError(
+        f"Measuring an encoder needs {package}, which cannot be imported ({error}). "
+        "Install it: pip install 'latentroles[evaluate]'"
+    )

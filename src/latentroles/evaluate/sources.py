@@ -1,0 +1,208 @@
+"""What an encoder is measured on: frames with their visits, from a file or from an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import Trajectories
+from ..data.collect import choose
+from ..errors import DataError, user_line
+from ..words.environment import Described, Environment
+from .controls import views_of
+from .visits import TAU, Visits, past_actions
+
+_MEMORY = 8  # actions before a visit that are kept
+_SAME = 1e-6  # radians
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Episodes one after the other, with what the measures need to know of each frame.
+
+    Attributes:
+        name: of the environment.
+        frames: (N, *frame).
+        actions: (N - E,) int64.
+        offsets: (E + 1,): episode e is frames offsets[e] .. offsets[e + 1] - 1.
+        visits: of the frames, in their order.
+        periods: nuisance -> after how much it is the same again.
+    """
+
+    name: str
+    frames: np.ndarray
+    actions: np.ndarray
+    offsets: np.ndarray
+    visits: Visits
+    periods: Mapping[str, float]
+
+    @property
+    def episodes(self) -> list[slice]:
+        """The frames of each episode."""
+        return [slice(a, b) for a, b in pairwise(self.offsets.tolist())]
+
+    def actions_of(self, episode: int) -> np.ndarray:
+        """The actions of an episode, one fewer than its frames."""
+        start, stop = self.offsets[episode], self.offsets[episode + 1]
+        return self.actions[start - episode : stop - episode - 1]
+
+
+def read(
+    data: Any,
+    *,
+    reads: str = "frame",
+    nuisance: Sequence[str] | None = None,
+    episodes: int = 64,
+    steps: int = 100,
+    seed: int = 0,
+    tau: int = TAU,
+    distance: Any = None,
+    tolerance: float = 0.0,
+) -> Source:
+    """Opens a trajectory file, or walks through an environment.
+
+    Args:
+        data: the path of a trajectory file with a label `place`, a `Trajectories`, or an
+            environment of `latentroles.words`, in which walks are then collected.
+        reads: as for `evaluate`; for "history" frames that look alike are told apart by the past.
+        nuisance: which labels of a file are; by default every label of one number that varies
+            within a place, and the heading where that does.
+        episodes, steps, seed: of the walks.
+        tau, tolerance: as for `Visits`.
+        distance: places (P, k) -> (P, P), or "grid" for the sum of the differences of coordinates.
+
+    Raises:
+        DataError: there is nothing to compare in it.
+    """
+    if isinstance(data, (str, Path)):
+        data = Trajectories.open(data)
+    if isinstance(data, Trajectories):
+        columns = _labels(data, nuisance)
+        found, periods = data, {"heading": 2 * np.pi}
+    elif all(hasattr(data, name) for name in ("reset", "step", "place", "frame", "actions")):
+        found, columns = _walked(data, episodes, steps, seed)
+        periods = {"direction": 4.0, "phase": float(data.parameters.get("phases", 0))}
+        if nuisance is not None:
+            columns = {name: columns[name] for name in _known(nuisance, columns)}
+    else:
+        raise DataError(
+            f"{user_line()}an encoder is measured on the path of a trajectory file, a "
+            "latentroles.data.Trajectories, or an environment of latentroles.words; got "
+            f"{type(data).__name__}."
+        )
+    place = found.labels["place"].astype(np.int64)
+    lengths = np.diff(found.offsets)
+    distances = _distances(np.unique(place.reshape(len(place), -1), axis=0), distance)
+    visits = Visits(
+        place=place,
+        episode=np.repeat(np.arange(len(lengths)), lengths),
+        time=np.concatenate([np.arange(n) for n in lengths]),
+        nuisance=columns,
+        actions=past_actions(found.actions, found.offsets, _MEMORY),
+        view=views_of(found.frames) if reads == "frame" else None,
+        pose=found.pose,
+        distance=distances,
+        tolerance=tolerance,
+        tau=tau,
+    )
+    known = {name: period for name, period in periods.items() if period and name in columns}
+    return Source(found.environment, found.frames, found.actions, found.offsets, visits, known)
+
+
+def _labels(data: Trajectories, asked: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """The nuisances of a trajectory file."""
+    if "place" not in data.labels:
+        raise DataError(
+            f"{user_line()}these trajectories have no label `place`, so that nothing says what a "
+            f"revisit is. Labels: {', '.join(data.labels) or 'none'}. Fix: collect them with "
+            "latentroles.data.collect, or give an environment."
+        )
+    if data.labels["place"].dtype.kind == "f":
+        raise DataError(f"{user_line()}the label `place` holds integers; got numbers with a point.")
+    place = data.labels["place"].reshape(len(data.frames), -1)
+    label = np.unique(place, axis=0, return_inverse=True)[1].reshape(-1)
+    heading = np.round(data.pose[:, 2] % (2 * np.pi) / _SAME) * _SAME
+    columns = {n: v for n, v in data.labels.items() if v.ndim == 1 and n != "place"}
+    columns["heading"] = heading % (2 * np.pi)
+    if asked is not None:
+        return {name: columns[name] for name in _known(asked, columns)}
+    return {name: values for name, values in columns.items() if _varies(label, values)}
+
+
+def _known(asked: Sequence[str], columns: Mapping[str, Any]) -> Sequence[str]:
+    for name in [asked] if isinstance(asked, str) else asked:
+        if isinstance(asked, str) or name not in columns:
+            raise DataError(
+                f"{user_line()}nuisance= lists some of {', '.join(columns) or 'none'}; got "
+                f"{name!r}."
+            )
+    return asked
+
+
+def _varies(label: np.ndarray, values: np.ndarray) -> bool:
+    number = np.unique(values, return_inverse=True)[1].reshape(-1)
+    pairs = np.unique(np.stack([label, number]), axis=1)
+    return bool((np.bincount(pairs[0]) > 1).any())
+
+
+def _walked(
+    environment: Environment, episodes: int, steps: int, seed: int
+) -> tuple[Trajectories, dict[str, np.ndarray]]:
+    """Walks of the policy that `collect` has, and what the environment says is nuisance."""
+    frames, poses, places, actions = [], [], [], []
+    nuisances: list[Mapping[str, Any]] = []
+
+    def note(state: Any) -> None:
+        frames.append(environment.frame())
+        poses.append(environment.pose())
+        places.append(environment.place(state))
+        told = environment.nuisance(state) if isinstance(environment, Described) else {}
+        nuisances.append(told)
+
+    for episode in range(episodes):
+        rng = np.random.default_rng([seed, episode])
+        note(environment.reset(int(rng.integers(2**31))))
+        blocked = False
+        for _ in range(steps):
+            actions.append(choose(rng, environment.actions, blocked))
+            note(environment.step(actions[-1]))
+            blocked = poses[-1] == poses[-2]
+    columns = {name: _column([told[name] for told in nuisances]) for name in nuisances[0]}
+    found = Trajectories(
+        frames=np.stack(frames),
+        actions=np.array(actions, np.int64),
+        pose=np.array(poses, float),
+        offsets=np.arange(0, len(frames) + 1, steps + 1),
+        environment=environment.name,
+        action_names=tuple(environment.actions),
+        parameters=dict(environment.parameters),
+        labels={"place": np.array(places, np.int64)},
+    )
+    return found, columns
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """(N,): numbers where they are, else the values themselves."""
+    if all(np.ndim(value) == 0 and not isinstance(value, str) for value in values):
+        return np.array(values)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+def _distances(places: np.ndarray, distance: Any) -> np.ndarray | None:
+    if distance is None:
+        return None
+    if callable(distance):
+        return np.asarray(distance(places), float)
+    if distance == "grid":
+        return np.abs(places[:, None] - places[None]).sum(axis=-1).astype(float)
+    raise DataError(
+        f"{user_line()}distance= is None, 'grid', or a function of places (P, k) to (P, P); got "
+        f"{distance!r}."
+    )
