@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..spec.spec import Spec, require_spec
@@ -17,18 +18,20 @@ class Diff:
         routes: the routes, losses and modules that change, one line each.
         verdicts: the pressures that change, one line each.
         new, gone: the findings that appear and disappear, notes included.
+        shown: the measures and pictures that appear and disappear, one line each.
     """
 
     routes: tuple[str, ...]
     verdicts: tuple[str, ...]
     new: tuple[Finding, ...]
     gone: tuple[Finding, ...]
+    shown: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.routes or self.verdicts or self.new or self.gone)
+        return bool(self.routes or self.verdicts or self.new or self.gone or self.shown)
 
     def __str__(self) -> str:
-        parts = [("routes", self.routes), ("pressures", self.verdicts)]
+        parts = [("routes", self.routes), ("pressures", self.verdicts), ("to look at", self.shown)]
         for title, findings in (("new findings", self.new), ("findings gone", self.gone)):
             parts.append((title, tuple(f"{f.severity} {f.code} {f.message}" for f in findings)))
         blocks = [
@@ -50,6 +53,7 @@ def diff(before: Spec, after: Spec) -> Diff:
         tuple(_verdicts(old, new)),
         tuple(f for key, f in now.items() if key not in was),
         tuple(f for key, f in was.items() if key not in now),
+        tuple(_shown(before, after)),
     )
 
 
@@ -65,6 +69,13 @@ def _verdicts(old: Report, new: Report) -> list[str]:
             if was[latent] != now[latent]:
                 lines.append(f"{loss} on {latent}: {_named(was[latent])} -> {_named(now[latent])}")
     return lines
+
+
+def _shown(before: Spec, after: Spec) -> Iterator[str]:
+    for what in ("measures", "pictures"):
+        was, now = getattr(before, what), getattr(after, what)
+        yield from (f"+ {what[:-1]} {name}" for name in now if name not in was)
+        yield from (f"- {what[:-1]} {name}" for name in was if name not in now)
 
 
 def _named(slugs: frozenset[str]) -> str:

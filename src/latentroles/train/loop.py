@@ -47,12 +47,12 @@ class Trainer(Protocol):
     def measure(self, batch: Batch, draw: int) -> dict[str, float]:
         """Returns the declared measures of a batch, and moves nothing; `draw` as for `evaluate`.
 
-        Asked of a spec with measures alone.
+        Asked of a spec with measures alone. A backend may be without it.
         """
         ...
 
     def pictures(self, batch: Batch, draw: int) -> dict[str, np.ndarray]:
-        """Returns the declared pictures, (batch, time, C, H, W); asked of a spec with pictures."""
+        """Returns the declared pictures, (batch, time, C, H, W); as `measure`."""
         ...
 
     def latents(self, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -184,7 +184,7 @@ class PhaseTraining:
         with MetricsLog(folder / METRICS) as log:
             for index in range(self.position.phase, len(phases)):
                 phase, start = phases[index], 0
-                progress = self._progress(phase)
+                progress = self._progress(phase, trainer)
                 if index == self.position.phase:
                     start = self.position.phase_step
                     if self.position.progress is not None:
@@ -227,20 +227,31 @@ class PhaseTraining:
         _hand_on(arrays, trainer)
         return trainer
 
-    def _progress(self, phase: str) -> Progress:
+    def _progress(self, phase: str, trainer: Trainer) -> Progress:
         return Progress(
             phase=phase,
             validation=self.validation,
             collapse_every=self.run.collapse_every,
             stopping=self.plans[phase].early_stopping,
             watch=CollapseWatch(self.spec, phase),
-            measured=bool(self.spec.measures),
+            measured=self._gives(trainer, "measures", "measure"),
             steps=self.plans[phase].steps,
         )
 
+    def _gives(self, trainer: Trainer, what: str, method: str) -> bool:
+        """Whether the spec declares some, and the backend knows of them, which it need not."""
+        if not getattr(self.spec, what):
+            return False
+        if not hasattr(trainer, method):
+            said = f"The backend {self.run.backend} gives no {what}: those of {self.run.spec} are "
+            if f"{said}left out." not in self._notes:  # once, not in each phase
+                self._say(f"{said}left out.")
+            return False
+        return True
+
     def _draw(self, trainer: Trainer, folder: Path, phase: str, reached: int) -> None:
         """Draws the declared pictures at the end of a phase: of the data held out, if there is."""
-        if not self.spec.pictures:
+        if not self._gives(trainer, "pictures", "pictures"):
             return
         held_out = self.validation is not None
         batch = self.validation.batches[0] if self.validation else self.data.batch(reached - 1)
