@@ -80,15 +80,15 @@ class Walk:
         onward = step.weight / self.mass[step.source]
         for _ in range(length - 1):
             first, then = _joined(found.target, step.source)
+            if len(first) > _PATHS:
+                raise DataError(
+                    f"{length} steps ahead the walk has more than {_PATHS} paths. Fix: fewer "
+                    "steps, or a smaller environment."
+                )
             word = number(found.word[first], step.word[then])[0]
             weight = found.weight[first] * onward[then]
             source, target = found.source[first], step.target[then]
             same, once = number(source, word, target)
-            if len(once) > _PATHS:
-                raise DataError(
-                    f"{length} steps ahead the walk has {len(once)} paths; the most is {_PATHS}. "
-                    "Fix: fewer steps, or a smaller environment."
-                )
             found = Steps(source[once], word[once], target[once], np.bincount(same, weight))
         return found
 
@@ -179,17 +179,17 @@ def of_chain(
         steps: with weights P(action, target | source).
         start: (S,) where it begins. place: (S,) int. frames: (S, D).
     """
+    steps = Steps(*(column[steps.weight > 0] for column in steps))
     mass = _settled(steps, start)
     kept = np.flatnonzero(mass > 0)
     renamed = np.cumsum(mass > 0) - 1
     source, word, target, weight = (column[mass[steps.source] > 0] for column in steps)
-    taken = weight > 0
-    steps = Steps(renamed[source], word, renamed[target], mass[source] * weight)
-    view = np.unique(frames[kept], axis=0, return_inverse=True)[1].ravel()
-    classes = {"place": np.unique(place[kept], return_inverse=True)[1], "observation": view}
-    walk = Walk(
-        mass[kept], kept, Steps(*(column[taken] for column in steps)), classes, classes, frames
-    )
+    classes = {
+        "place": np.unique(place[kept], return_inverse=True)[1],
+        "observation": np.unique(frames[kept], axis=0, return_inverse=True)[1].ravel(),
+    }
+    once = Steps(renamed[source], word, renamed[target], mass[source] * weight)
+    walk = Walk(mass[kept], kept, once, classes, classes, frames)
     while walk.window < window:
         walk = walk.remember()
         if len(walk.mass) > limit:
@@ -203,9 +203,11 @@ def of_chain(
 
 def number(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers rows: (E,) int, equal where all columns are, and a row of each number."""
-    rows = np.stack(columns, axis=1)
-    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return inverse.ravel(), first
+    codes, *others = columns
+    for column in others:  # pair by pair, so that no code is larger than 64 bits hold
+        codes = np.unique(codes, return_inverse=True)[1] * (int(column.max()) + 1) + column
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    return inverse, first
 
 
 def scipy_modules() -> Any:
@@ -276,7 +278,7 @@ def _settled(steps: Steps, start: np.ndarray) -> np.ndarray:
     size = len(start)
     chain = scipy.sparse.csr_array((steps.weight, (steps.source, steps.target)), shape=(size, size))
     _, component = scipy.sparse.csgraph.connected_components(chain, connection="strong")
-    crosses = (component[steps.source] != component[steps.target]) & (steps.weight > 0)
+    crosses = component[steps.source] != component[steps.target]
     open_ones = np.unique(component[steps.source[crosses]])
     passing = np.isin(component, open_ones)
     arriving = np.where(passing, 0.0, start)
