@@ -32,10 +32,13 @@ H_LOSSES_ON_Z = {
 # What the losses that read z itself put on it when their gate is open.
 Z_LOSSES = {
     "recon": SEEN,
+    "recon_patch": SEEN,
+    "recon_multi_gauss": SEEN,
     "recon_multi_box": SEEN,
     "pixel_delta": SEEN,
     "pixel_delta_multi_box": SEEN,
     "inverse_dynamics_z": {"action-identity"},
+    "inverse_dynamics_buttons_z": {"action-identity"},
     "action_delta_z": {"action-identity", "action-additivity"},
     "z_smooth": {"temporal-adjacency"},
     "z_smooth_cosine": {"temporal-adjacency"},
@@ -43,6 +46,7 @@ Z_LOSSES = {
     "rollout_recon_z": RENDERED,
     "rollout_recon_multi_box_z": RENDERED,
     "rollout_recon_delta_z": RENDERED,
+    "rollout_recon_multi_box_delta_z": RENDERED,
 }
 P_LOSSES = {
     "inverse_dynamics_p": {"action-leak"},
@@ -50,7 +54,9 @@ P_LOSSES = {
     "action_delta_dp": {"action-leak"},
     "additivity_dp": {"conditioned-prediction", "target-live"},
     "rollout_kstep_p": set(),
+    "rollout_kstep_p_measured": set(),
     "scale_dp": set(),
+    "scale_dp_trimmed": set(),
     "geometry_rank_p": set(),
 }
 
@@ -121,6 +127,14 @@ def test_with_both_gates_open_a_leak_into_p_reaches_z(loss):
 
 
 @pytest.mark.parametrize("live", [True, False])
+def test_moves_of_a_head_add_up_without_h(live):
+    report = lr.check(model("additivity_h_head", z_to_h=live))
+    assert not report.of("vacuous-loss")
+    assert report.routes["additivity_h_head"].modules == {"effect"}
+    assert all(slugs == ISOLATED for slugs in report.verdicts["additivity_h_head"].values())
+
+
+@pytest.mark.parametrize("live", [True, False])
 def test_z2h_leaves_z_alone(live):
     spec = model("z2h", z_to_h=live, z_to_head=live)
     report = lr.check(spec)
@@ -167,10 +181,12 @@ def test_the_longest_step_is_reported():
     assert "target: z[t+4]" in found.path
 
 
-STATISTICS = ["vicreg", "barlow_decorrelation", "center", "sigreg", "coding_rate"]
+STATISTICS = [
+    *("vicreg", "barlow_decorrelation", "center", "sigreg", "sliced_normal", "coding_rate"),
+]
 
 
-@pytest.mark.parametrize("loss", ["scale_dp", *STATISTICS])
+@pytest.mark.parametrize("loss", ["scale_dp", "scale_dp_trimmed", *STATISTICS])
 def test_a_statistic_of_the_batch_is_noted(loss):
     (found,) = lr.check(model(loss)).of("batch-statistic")
     assert (found.loss, found.severity) == (loss, "note")
@@ -186,7 +202,7 @@ def test_a_statistic_of_z_puts_no_pressure_on_it(loss, live):
 def test_what_keeps_z_from_collapsing(loss):
     """The centre alone admits collapse, and so does decorrelation on one batch."""
     unmet = lr.check(model(loss, z_to_head=True)).of("requirement-unmet")
-    met = loss in ("vicreg", "sigreg", "coding_rate")
+    met = loss in ("vicreg", "sigreg", "sliced_normal", "coding_rate")
     assert ([f.subject for f in unmet if f.severity == "warning"] == []) is met
 
 

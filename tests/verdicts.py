@@ -74,6 +74,8 @@ def model(
         "jepa": lambda: mse(h_to_z(h.t[1:]), z_next),
         "recon": lambda: mse(decoder(read), x),
         "pixel_delta": lambda: mse(decoder(read.t[1:]) - decoder(read.t[:-1]), x.t[1:] - x.t[:-1]),
+        "recon_patch": lambda: lr.losses.patch_mse(decoder(read), x, size=4),
+        "recon_multi_gauss": lambda: lr.losses.multi_gauss(decoder(read), x, sigmas=(2.0, 1.0)),
         "recon_multi_box": lambda: lr.losses.multi_box(decoder(read), x, **boxes),
         "pixel_delta_multi_box": lambda: lr.losses.multi_box(
             residual.t[1:], residual.t[:-1], **boxes
@@ -91,7 +93,11 @@ def model(
             decoder(z_hat), x.t[1:].windows(K), **boxes
         ),
         "rollout_recon_delta_z": lambda: mse(z_delta, x_delta),
+        "rollout_recon_multi_box_delta_z": lambda: lr.losses.multi_box(z_delta, x_delta, **boxes),
         "rollout_project_z": lambda: mse(encoder(decoder(z_hat)), z.t[1:].windows(K).stop()),
+        "inverse_dynamics_buttons_z": lambda: lr.losses.binary_cross_entropy(
+            inverse(lr.concat(read.t[:-1], read.t[1:])), act
+        ),
         "inverse_dynamics_h": lambda: ce(inverse(lr.concat(h.t[:-1], h.t[1:])), a),
         "inverse_dynamics_p": lambda: ce(inverse_p(lr.concat(p.t[:-1], p.t[1:])), a),
         "inverse_dynamics_dp": lambda: ce(inverse_dp(dp), a),
@@ -99,6 +105,11 @@ def model(
         "action_delta_h": lambda: mse(effect(lr.concat(h.t[:-1], act)), dh),
         "action_delta_h_prototype": lambda: mse(prototype(act), dh),
         "additivity_h": lambda: mse(dh.t[:-1] + dh.t[1:], h.t[2:] - h.t[:-2]),
+        "additivity_h_head": lambda: mse(
+            effect(lr.concat(h.t[:-2].stop(), act.t[:-1]))
+            + effect(lr.concat(h.t[1:-1].stop(), act.t[1:])),
+            (h.t[2:] - h.t[:-2]).stop(),
+        ),
         "rollout_kstep_h": lambda: mse(imagined, h.t[1:].windows(K).stop()),
         "rollout_kstep_delta_h": lambda: mse(imagined_delta, dh.windows(K).stop()),
         "additivity_dp": lambda: mse(
@@ -109,11 +120,16 @@ def model(
         "barlow_decorrelation": lambda: lr.losses.barlow_decorrelation(read),
         "center": lambda: lr.losses.center(read, s.state("centre", (DIM,))),
         "sigreg": lambda: lr.losses.sigreg(read, label="slices"),
+        "sliced_normal": lambda: lr.losses.sliced_normal(read, label="slices"),
         "coding_rate": lambda: lr.losses.coding_rate(read),
         "rollout_kstep_p": lambda: lr.losses.kstep(p, m, K),
+        "rollout_kstep_p_measured": lambda: lr.losses.kstep(
+            p, s.module("measure", lr.nn.mlp(DIM, POSE))(z.stop()), K
+        ),
         "rollout_kstep_p_of_itself": lambda: lr.losses.kstep(p, p, K),
         "additivity_dp_literal": lambda: mse(dp.t[:-1] + dp.t[1:], p.t[2:] - p.t[:-2]),
         "scale_dp": lambda: lr.losses.scale(dp),
+        "scale_dp_trimmed": lambda: lr.losses.trimmed_scale(dp),
         "geometry_rank_p": lambda: lr.losses.geometry_rank(p),
     }
     s.loss(loss, losses[loss]())

@@ -4,11 +4,15 @@ z_t = encoder(x_t) describes the place, h_{t+1} = predictor(z_t, h_t, a_t) carri
 the history of actions, p_{t+1} = p_t + dp_t is a pose that composes under actions. Three gates
 decide who shapes whom: by default z is shaped by pixels alone, h by dynamics, p by odometry.
 
+Every loss of the note is here. Those that it leaves off have weight 0, and what they alone need is
+not declared; several of them are refused when they are turned on, which is what they are here for.
+
 Source: the note "Current Loss + Gradient Flow Overview", with the corrections that
 docs/systems/hzp.md lists (two of its pose losses, taken literally, are identically zero).
 """
 
 import latentroles as lr
+from latentroles.arguments import choice
 
 
 @lr.recipe(
@@ -33,6 +37,8 @@ def hzp(
     detach_decoder: bool = False,
     pose_delta_detach_h: bool = True,
     use_z2h_init: bool = False,
+    additivity_h_of: str = "head",
+    scale_dp_by: str = "median",
     jepa: float = 1.0,
     recon_multi_box: float = 1.0,
     pixel_delta_multi_box: float = 1.0,
@@ -47,6 +53,24 @@ def hzp(
     scale_dp: float = 1.0,
     geometry_rank_p: float = 1.0,
     inverse_dynamics_h: float = 1.0,
+    sigreg: float = 0.0,
+    sliced_normal: float = 0.0,
+    recon: float = 0.0,
+    recon_patch: float = 0.0,
+    recon_multi_gauss: float = 0.0,
+    pixel_delta: float = 0.0,
+    inverse_dynamics_z: float = 0.0,
+    action_delta_z: float = 0.0,
+    rollout_kstep_z: float = 0.0,
+    rollout_recon_z: float = 0.0,
+    rollout_recon_multi_box_z: float = 0.0,
+    rollout_recon_delta_z: float = 0.0,
+    rollout_recon_multi_box_delta_z: float = 0.0,
+    rollout_project_z: float = 0.0,
+    additivity_h: float = 0.0,
+    inverse_dynamics_p: float = 0.0,
+    inverse_dynamics_dp: float = 0.0,
+    pose_measure: float = 0.0,
 ) -> lr.Spec:
     """Declares the model. Each loss has a keyword argument of its own: its weight, 0 for absent.
 
@@ -61,7 +85,14 @@ def hzp(
         detach_decoder: closes the gate from z into the decoder.
         pose_delta_detach_h: closes the gate from h into the pose.
         use_z2h_init: h_0 = z_to_h(stop z_0) instead of zeros.
+        additivity_h_of: "head" adds up two moves of `h_action_delta_projector`, on h as it is;
+            "differences" those of h itself, which is 0 = 0 and refused as vacuous.
+        scale_dp_by: the length of a typical move, "median" or "trimmed_mean".
+        pose_measure: its weight; when on, `rollout_kstep_p` compares with a head on stopped z that
+            this loss teaches the `pose` label, and not with the label itself.
     """
+    additivity_h_of = choice("hzp", "additivity_h_of", additivity_h_of, ("head", "differences"))
+    scale_dp_by = choice("hzp", "scale_dp_by", scale_dp_by, ("median", "trimmed_mean"))
     s = lr.Spec("hzp")
     x = s.observation("x", frame)
     a = s.action("a", lr.Discrete(actions))
@@ -72,13 +103,6 @@ def hzp(
     predictor = s.module("predictor", lr.nn.gru(dim + actions, dim))
     h_to_z = s.module("h_to_z", lr.nn.mlp(dim, dim))
     z_to_h = s.module("z_to_h", lr.nn.mlp(dim, dim))
-    h_action_delta = s.module("h_action_delta_projector", lr.nn.mlp(dim + actions, dim))
-    p_action_delta = s.module(
-        "p_action_delta_projector", lr.nn.mlp(pose_dim + dim + actions, pose_dim)
-    )
-    dp_action_delta = s.module("dp_action_delta_projector", lr.nn.linear(actions, pose_dim))
-    pose_jump = s.module("pose_jump", lr.nn.mlp(pose_dim + dim + 2 * actions, pose_dim))
-    inverse_head = s.module("inverse_dynamics_h", lr.nn.mlp(2 * dim, actions))
 
     z_to_hp = s.gate("z_to_hp", open=not detach_z_from_h_and_p)
     z_to_decoder = s.gate("z_to_decoder", open=not detach_decoder)
@@ -90,19 +114,49 @@ def hzp(
     h_start = z_to_h(z.t[0].stop()) if use_z2h_init else lr.zeros(dim)
     u = lr.concat(z.through(z_to_hp).t[:-1], action)
     h = s.latent("h", lr.scan(predictor, init=h_start, xs=u), role=lr.DYNAMICS)
+
+    mse, cross_entropy, multi_box = lr.losses.mse, lr.losses.cross_entropy, lr.losses.multi_box
     z_hat = h_to_z(h)
+    s.loss("jepa", mse(z_hat.t[1:], z.t[1:].stop()), weight=jepa)
 
-    # p: dp_t is read from the pose, the dynamics and the action, and p adds it up.
-    h_in = h.through(h_to_p)
+    # On z: its frames, their changes, and how it is spread.
+    x_hat = decoder(z.through(z_to_decoder))
+    x_delta = x.t[1:] - x.t[:-1]
+    residual = x_hat - x
+    s.loss("recon", mse(x_hat, x), weight=recon)
+    s.loss("recon_patch", lr.losses.patch_mse(x_hat, x), weight=recon_patch)
+    s.loss("recon_multi_gauss", lr.losses.multi_gauss(x_hat, x), weight=recon_multi_gauss)
+    s.loss("recon_multi_box", multi_box(x_hat, x), weight=recon_multi_box)
+    s.loss("pixel_delta", mse(x_hat.t[1:] - x_hat.t[:-1], x_delta), weight=pixel_delta)
+    s.loss(
+        "pixel_delta_multi_box",
+        # (x_hat' - x_hat) - (x' - x), with the residuals that recon_multi_box has already.
+        multi_box(residual.t[1:], residual.t[:-1]),
+        weight=pixel_delta_multi_box,
+    )
+    if sigreg:
+        s.loss("sigreg", lr.losses.sigreg(z, label="sigreg"), weight=sigreg)
+    if sliced_normal:
+        spread = lr.losses.sliced_normal(z, label="sliced_normal")
+        s.loss("sliced_normal", spread, weight=sliced_normal)
 
-    def move(p, now):
-        h_t, a_t = now
-        dp_t = p_action_delta(lr.concat(p, h_t, a_t))
-        return p + dp_t, dp_t
-
-    path, dp = lr.scan(move, init=lr.zeros(pose_dim), xs=(h_in.t[:-1], action))
-    p = s.latent("p", path, role=lr.POSE)
-    jump = pose_jump(lr.concat(p.t[:-2], h_in.t[:-2], action.t[:-1], action.t[1:]))
+    # On h: z can be told from it, it moves as its head says, and it can be rolled out.
+    s.loss("h2z", mse(z_hat.t[start_frame:], z.t[start_frame:].stop()), weight=h2z)
+    s.loss(
+        "z2h",
+        mse(h_to_z.frozen(z_to_h(z.t[start_frame:].stop())), z.t[start_frame:].stop()),
+        weight=z2h,
+    )
+    h_delta = h.t[1:] - h.t[:-1]
+    if action_delta_h or additivity_h:
+        effect = s.module("h_action_delta_projector", lr.nn.mlp(dim + actions, dim))
+        move = effect(lr.concat(h.t[:-1], action))
+        s.loss("action_delta_h", mse(move, h_delta), weight=action_delta_h)
+        # Two moves in a row make the move over both.
+        moves, over_both = h_delta, h.t[2:] - h.t[:-2]
+        if additivity_h_of == "head":
+            moves, over_both = effect(lr.concat(h.t[:-1].stop(), action)), over_both.stop()
+        s.loss("additivity_h", mse(moves.t[:-1] + moves.t[1:], over_both), weight=additivity_h)
 
     # Open loop: from every h_t, K steps in which the predictor sees its own z only.
     def imagine(h_t, a_t):
@@ -110,73 +164,108 @@ def hzp(
 
     imagined = lr.rollout(imagine, start=h.t[:-horizon], xs=action, horizon=horizon)
     imagined_delta = imagined - lr.prepend(h.t[:-horizon], imagined.k[:-1])
-    h_delta = h.t[1:] - h.t[:-1]
-
-    x_hat = decoder(z.through(z_to_decoder))
-    residual = x_hat - x
-    mse = lr.losses.mse
-
-    s.loss("jepa", mse(z_hat.t[1:], z.t[1:].stop()), weight=jepa)
-    s.loss("recon_multi_box", lr.losses.multi_box(x_hat, x), weight=recon_multi_box)
     s.loss(
-        "pixel_delta_multi_box",
-        # (x_hat' - x_hat) - (x' - x), with the residuals that recon_multi_box has already.
-        lr.losses.multi_box(residual.t[1:], residual.t[:-1]),
-        weight=pixel_delta_multi_box,
-    )
-    s.loss("h2z", mse(z_hat.t[start_frame:], z.t[start_frame:].stop()), weight=h2z)
-    s.loss(
-        "z2h",
-        mse(h_to_z.frozen(z_to_h(z.t[start_frame:].stop())), z.t[start_frame:].stop()),
-        weight=z2h,
-    )
-    s.loss(
-        "action_delta_h",
-        mse(h_action_delta(lr.concat(h.t[:-1], action)), h_delta),
-        weight=action_delta_h,
-    )
-    s.loss(
-        "rollout_kstep_h",
-        mse(imagined, h.t[1:].windows(horizon).stop()),
-        weight=rollout_kstep_h,
+        "rollout_kstep_h", mse(imagined, h.t[1:].windows(horizon).stop()), weight=rollout_kstep_h
     )
     s.loss(
         "rollout_kstep_delta_h",
         mse(imagined_delta, h_delta.windows(horizon).stop()),
         weight=rollout_kstep_delta_h,
     )
-    s.loss("action_delta_dp", mse(dp, dp_action_delta(action)), weight=action_delta_dp)
-    s.loss("additivity_dp", mse(dp.t[:-1] + dp.t[1:], jump), weight=additivity_dp)
-    s.loss("rollout_kstep_p", lr.losses.kstep(p, m, horizon), weight=rollout_kstep_p)
-    s.loss("scale_dp", lr.losses.scale(dp, target=1.0), weight=scale_dp)
-    s.loss("geometry_rank_p", lr.losses.geometry_rank(p, margin=0.1), weight=geometry_rank_p)
+
+    # Open loop in z: from z_t and h_t, both live; what is imagined is drawn, and encoded again.
+    def imagine_z(now, a_t):
+        h_next = predictor(now[0], lr.concat(now[1], a_t))
+        return h_next, h_to_z(h_next)
+
+    start = (h.t[:-horizon], z.t[:-horizon])
+    _, z_ahead = lr.rollout(imagine_z, start=start, xs=action, horizon=horizon)
+    x_ahead, seen = decoder(z_ahead), x.t[1:].windows(horizon)
+    x_ahead_delta = x_ahead - lr.prepend(decoder(z.t[:-horizon]), x_ahead.k[:-1])
+    seen_delta = x_delta.windows(horizon)
+    s.loss("rollout_kstep_z", mse(z_ahead, z.t[1:].windows(horizon).stop()), weight=rollout_kstep_z)
+    s.loss("rollout_recon_z", mse(x_ahead, seen), weight=rollout_recon_z)
+    s.loss("rollout_recon_multi_box_z", multi_box(x_ahead, seen), weight=rollout_recon_multi_box_z)
+    s.loss("rollout_recon_delta_z", mse(x_ahead_delta, seen_delta), weight=rollout_recon_delta_z)
     s.loss(
-        "inverse_dynamics_h",
-        lr.losses.cross_entropy(inverse_head(lr.concat(h.t[:-1], h.t[1:])), a),
-        weight=inverse_dynamics_h,
+        "rollout_recon_multi_box_delta_z",
+        multi_box(x_ahead_delta, seen_delta),
+        weight=rollout_recon_multi_box_delta_z,
     )
-    s.allow(
-        "action-leak",
-        loss="inverse_dynamics_h",
-        latent="h",
-        because="h is to carry the actions; the note reads it after the action",
+    s.loss("rollout_project_z", mse(encoder(x_ahead), z_ahead), weight=rollout_project_z)
+
+    # p: dp_t is read from the pose, the dynamics and the action, and p adds it up.
+    p_action_delta = s.module(
+        "p_action_delta_projector", lr.nn.mlp(pose_dim + dim + actions, pose_dim)
     )
-    s.allow(
-        "action-leak",
-        loss="action_delta_dp",
-        latent="p",
-        because="a move is computed from its action; the loss ties it to one vector per action",
-    )
-    s.allow(
-        "observation-sufficiency",
-        loss="recon_multi_box",
-        latent="z",
-        because="the note shapes z by reconstruction alone",
-    )
-    s.allow(
-        "observation-sufficiency",
-        loss="pixel_delta_multi_box",
-        latent="z",
-        because="the note shapes z by reconstruction alone",
-    )
+    h_in = h.through(h_to_p)
+
+    def move_pose(p, now):
+        h_t, a_t = now
+        dp_t = p_action_delta(lr.concat(p, h_t, a_t))
+        return p + dp_t, dp_t
+
+    path, dp = lr.scan(move_pose, init=lr.zeros(pose_dim), xs=(h_in.t[:-1], action))
+    p = s.latent("p", path, role=lr.POSE)
+
+    # On p: one move for each action, moves that add up, lengths, and an order towards the goal.
+    if action_delta_dp:
+        prototype = s.module("dp_action_delta_projector", lr.nn.linear(actions, pose_dim))
+        s.loss("action_delta_dp", mse(dp, prototype(action)), weight=action_delta_dp)
+    if additivity_dp:
+        pose_jump = s.module("pose_jump", lr.nn.mlp(pose_dim + dim + 2 * actions, pose_dim))
+        jump = pose_jump(lr.concat(p.t[:-2], h_in.t[:-2], action.t[:-1], action.t[1:]))
+        s.loss("additivity_dp", mse(dp.t[:-1] + dp.t[1:], jump), weight=additivity_dp)
+    measured = m
+    if pose_measure:
+        # The label is relative to the first frame of the window, so that the head reads it too.
+        head = s.module("pose_measure", lr.nn.mlp(2 * dim, pose_dim))
+        measured = head(lr.concat(z.t[0].stop(), z.stop()))
+        s.loss("pose_measure", mse(measured, m), weight=pose_measure)
+    s.loss("rollout_kstep_p", lr.losses.kstep(p, measured, horizon), weight=rollout_kstep_p)
+    typical = {"median": lr.losses.scale, "trimmed_mean": lr.losses.trimmed_scale}[scale_dp_by]
+    s.loss("scale_dp", typical(dp, target=1.0), weight=scale_dp)
+    s.loss("geometry_rank_p", lr.losses.geometry_rank(p, margin=0.1), weight=geometry_rank_p)
+
+    # On each of them: which action was it? On z alone: one move for each action.
+    if inverse_dynamics_h:
+        head = s.module("inverse_dynamics_h", lr.nn.mlp(2 * dim, actions))
+        guess = head(lr.concat(h.t[:-1], h.t[1:]))
+        s.loss("inverse_dynamics_h", cross_entropy(guess, a), weight=inverse_dynamics_h)
+    if inverse_dynamics_z:
+        head = s.module("inverse_dynamics_z", lr.nn.mlp(2 * dim, actions))
+        guess = head(lr.concat(z.t[:-1], z.t[1:]))
+        s.loss("inverse_dynamics_z", cross_entropy(guess, a), weight=inverse_dynamics_z)
+    if inverse_dynamics_p:
+        head = s.module("inverse_dynamics_p", lr.nn.mlp(2 * pose_dim, actions))
+        guess = head(lr.concat(p.t[:-1], p.t[1:]))
+        s.loss("inverse_dynamics_p", cross_entropy(guess, a), weight=inverse_dynamics_p)
+    if inverse_dynamics_dp:
+        guess = s.module("inverse_dynamics_dp", lr.nn.mlp(pose_dim, actions))(dp)
+        s.loss("inverse_dynamics_dp", cross_entropy(guess, a), weight=inverse_dynamics_dp)
+    if action_delta_z:
+        prototype = s.module("z_action_delta_projector", lr.nn.linear(actions, dim))
+        s.loss("action_delta_z", mse(z.t[1:] - z.t[:-1], prototype(action)), weight=action_delta_z)
+
+    if inverse_dynamics_h:
+        s.allow(
+            "action-leak",
+            loss="inverse_dynamics_h",
+            latent="h",
+            because="h is to carry the actions; the note reads it after the action",
+        )
+    if action_delta_dp:
+        s.allow(
+            "action-leak",
+            loss="action_delta_dp",
+            latent="p",
+            because="a move is computed from its action; the loss ties it to one vector per action",
+        )
+    for loss in ("recon_multi_box", "pixel_delta_multi_box"):
+        s.allow(
+            "observation-sufficiency",
+            loss=loss,
+            latent="z",
+            because="the note shapes z by reconstruction alone",
+        )
     return s
