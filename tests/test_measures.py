@@ -369,6 +369,28 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("declare", ["loss", "measure", "latent", "picture", "update"])
+def test_nothing_is_declared_of_a_value_inside_a_loop(declare):
+    s = small(measured=True)
+    kept = s.state("kept")
+
+    def step(carry: lr.Expr, x: lr.Expr) -> lr.Expr:
+        size = carry.mean()
+        arguments = {
+            "loss": ("inside", size),
+            "measure": ("inside", size),
+            "latent": ("inside", carry),
+            "picture": ("inside", carry),
+            "update": (kept, size),
+        }[declare]
+        getattr(s, declare)(*arguments, **({"role": lr.PLACE} if declare == "latent" else {}))
+        return carry + x
+
+    xs = s.inputs["place"].mean(over="batch")
+    with pytest.raises(SpecError, match=r"^test_measures\.py:.* inside the step of a loop"):
+        lr.scan(step, init=lr.zeros(2), xs=xs)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_measure_and_no_picture_is_refused_on_the_line(case):
     declare, error, words = REFUSED[case]
@@ -424,6 +446,23 @@ def test_a_measure_of_a_loss_is_its_value_and_changes_no_step(program, seed):
 @few
 def test_a_measure_of_a_loss_is_its_value_on_jax(program, seed):
     measured_losses("jax", program, seed)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_name_can_be_that_of_a_measure(backend):
+    """Those that the emitted method needs itself, of columns and modules; one value twice."""
+    names = "losses x batch torch jnp B T self step noise z encoder read total".split()
+    s = small()
+    x = s.inputs["x"]
+    for i, name in enumerate(names):
+        s.measure(name, lr.losses.mse(x, x + float(i)))
+    s.measure("twice", s.measures["total"].expr)
+    model = lr.compile(s, backend=backend)
+    found = model.measure(batch_of())
+    assert list(found) == [*names, "twice"]
+    for i, name in enumerate(names):
+        assert float(found[name]) == pytest.approx(i**2, rel=1e-5)
+    assert float(found["twice"]) == float(found["total"])
 
 
 def test_both_backends_measure_and_draw_the_same():

@@ -163,7 +163,7 @@ class Spec:
             raise SpecError(
                 f"{user_line()}update needs a state from `s.state(...)`, got {state!r}."
             )
-        value = as_expr(self, expr, "update")
+        value = self._value(expr, "update")
         name = state.attrs[1]
         if value.axes or value.shape != state.shape or value.type.dtype != "float":
             raise ShapeError(
@@ -216,7 +216,7 @@ class Spec:
             raise SpecError(
                 f"{user_line()}latent {name!r} needs a role such as lr.PLACE, got {role!r}."
             )
-        value = as_expr(self, expr, f"latent {name!r}")
+        value = self._value(expr, f"latent {name!r}")
         for below in postorder(value):
             if below.kind == "leaf" and below.attrs[0] == "label":
                 raise SpecError(
@@ -246,7 +246,7 @@ class Spec:
             RouteError: `updates` names a module that the loss cannot reach.
         """
         self._free_column("loss", name)
-        value = as_expr(self, expr, f"loss {name!r}")
+        value = self._value(expr, f"loss {name!r}")
         if value.axes or value.shape or value.type.dtype != "float":
             raise ShapeError(
                 f"{user_line()}loss {name!r} must be a float scalar, got {value.type}. "
@@ -311,7 +311,7 @@ class Spec:
             ShapeError: it is not one.
         """
         self._free_column("measure", name)
-        value = as_expr(self, expr, f"measure {name!r}")
+        value = self._value(expr, f"measure {name!r}")
         if value.axes or value.shape or value.type.dtype != "float":
             raise ShapeError(
                 f"{user_line()}measure {name!r} must be a float scalar, got {value.type}. "
@@ -333,7 +333,7 @@ class Spec:
         _identifier("picture", name)
         if name in self.pictures:
             raise SpecError(f"{user_line()}picture {name!r} is declared twice; rename one of them.")
-        value = as_expr(self, expr, f"picture {name!r}")
+        value = self._value(expr, f"picture {name!r}")
         frames = value.axes == ("batch", "time") and len(value.shape) == 3
         if not frames or value.shape[0] not in (1, 3) or value.type.dtype != "float":
             raise ShapeError(
@@ -341,6 +341,16 @@ class Spec:
                 f"channels, got {value.type}. Decode the latent; of a step axis, pick one: `.k[0]`."
             )
         self.pictures[name] = Picture(name, value, user_place())
+
+    def _value(self, expr: Any, what: str) -> Expr:
+        """What a declaration names: never a value inside a loop, which is another one each turn."""
+        value = as_expr(self, expr, what)
+        if value.loops():
+            raise SpecError(
+                f"{user_line()}{what} is declared of a value inside the step of a loop, which has "
+                "another one each turn. Return it from the step as an output, and declare that."
+            )
+        return value
 
     def _free_column(self, what: str, name: str) -> None:
         """Losses and measures are columns of one log."""

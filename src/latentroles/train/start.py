@@ -121,8 +121,9 @@ def train(
         skip_if_trained: where `out` holds a run of the same spec, backend, dtype and seed, take its
             phases that are done as they are, and train the others from the end of those. A
             folder without a run is an ordinary one.
-        collapse_every: steps between looks at the latents that are trained, where there is no
-            validation to look at them; None is 100. One that collapses is warned of.
+        collapse_every: steps between looks at the latents that are trained, and at the measures,
+            where there is no validation to look at them; None is 100. A latent that collapses is
+            warned of.
         resume: folder of a run to go on with. Everything but `steps`, `device`, `checkpoint_every`
             and `log_every` is then as it was, and the result is bitwise that of an uninterrupted
             run. Lines of metrics after the checkpoint are dropped.
