@@ -276,6 +276,16 @@ def test_what_a_window_of_two_holds(chain):
     assert sorted(shares[shares > 1e-12]) == pytest.approx(expected, abs=1e-7)
 
 
+def test_where_a_walk_ends_that_cannot_come_back():
+    """From 0 to 1 and 3, which take turns, once in four times; else to 2, where it stays."""
+    columns = [[0, 0, 1, 3, 2], [0] * 5, [1, 2, 3, 1, 2], [0.25, 0.75, 1, 1, 1]]
+    steps, order = Steps(*map(np.array, columns)), np.arange(4)
+    start = np.array([1.0, 0, 0, 0])
+    walk = of_chain(steps, start=start, place=order, frames=order[:, None])
+    assert walk.state.tolist() == [1, 2, 3]
+    assert walk.mass == pytest.approx([1 / 8, 3 / 4, 1 / 8])
+
+
 def test_a_visit_is_a_class_of_its_own_where_all_is_known():
     """A latent that turns slowly is whitened and hardly moves: 0 is what visits come to."""
     t = np.arange(200_000)
@@ -426,6 +436,16 @@ class Aliased:
         return np.array([float(self._row.state().cell % self._colours)])
 
 
+class Torn(Aliased):
+    def frame(self):
+        return np.zeros(self._row.state().cell)
+
+
+class Blind(Aliased):
+    def frame(self):
+        return np.array([np.nan])
+
+
 class OnePlace(Aliased):
     def place(self, state):
         return (0,)
@@ -439,6 +459,12 @@ class OnePlace(Aliased):
         (lambda: stationary(corridor(), policy="best"), SpecError, "'moves'"),
         (lambda: stationary(corridor(), policy=lambda s: (1, 1)), DataError, "sum to one"),
         (lambda: stationary(corridor(), policy=lambda s: (1,)), DataError, "2 probabilities"),
+        (lambda: stationary(corridor(), policy=lambda s: "left"), DataError, "gave 'left'"),
+        (lambda: stationary(corridor(), policy=lambda s: (2, -1)), DataError, "2 probabilities"),
+        (lambda: stationary("corridor"), DataError, "got 'corridor'"),
+        (lambda: stationary(corridor), DataError, "got <function"),
+        (lambda: stationary(Torn(2)), DataError, "one shape"),
+        (lambda: stationary(Blind(2)), DataError, "finite numbers"),
         (lambda: stationary(corridor(cells=9), limit=8), LatentrolesError, "more than 8 states"),
         (lambda: stationary(corridor(slip=0.1), limit=8), LatentrolesError, "more than 8 states"),
         (lambda: stationary(corridor(), window=2, limit=20), DataError, "--window 1"),

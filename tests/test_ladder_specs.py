@@ -136,7 +136,7 @@ def test_a_spec_without_a_place():
     s.loss("smooth", lr.losses.mse(z.t[1:], z.t[:-1]))
     found = ladder(s, SHOWN)
     assert not found.rows
-    assert "no latent is to be a place" in str(found)
+    assert "no loss with a latent that is to be a place" in str(found)
 
 
 def test_the_printed_ladder_and_its_json():
@@ -157,6 +157,7 @@ def test_frames_that_alias_are_said():
     assert not found.walk.nested
     assert "frames alias" in str(found)
     assert found.rows[0].optima.gap < 0
+    assert found.rows[0].judgement == "vacuous here"  # parity follows from the cell
     blank = ladder(model("z_smooth", z_to_head=True), Aliased(1))
     assert blank.rows[0].optima.observation == (math.inf, math.inf)
     assert blank.to_json()["rows"][0]["optima"]["observation"] == [None, None]

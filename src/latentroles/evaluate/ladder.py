@@ -100,7 +100,10 @@ class Ladder:
         if unknown:
             lines += ["", f"not losses of the ladder: {', '.join(unknown)}"]
         if not self.rows:
-            lines += ["", "no latent is to be a place: no role forbids what the ladder measures"]
+            lines += [
+                "",
+                "no loss with a latent that is to be a place: no role forbids what the ladder measures",
+            ]
         return "\n".join(lines)
 
     def _heading(self) -> Iterator[str]:
@@ -200,10 +203,11 @@ def _judgement(pressures: Sequence[str], level: str, found: Optima | None, walk:
     if walk.vacuous:
         return "vacuous here"
     if "isolated" in pressures:
-        return f"isolated; live, it would gain {_figure(found.gap)}"
-    if level and not found.gap:
+        return f"isolated; live, it would gain {_figure(max(found.gap, 0.0))}"
+    gains = found.gap > 0
+    if level and not gains:
         return f"disagree: {level}, yet nothing to gain here"
-    if not level and found.gap:
+    if not level and gains:
         return f"disagree: no objection, yet {_figure(found.gap)} to gain"
     return "agree"
 

@@ -19,6 +19,7 @@ from latentroles.words.transitions import explore, starts
 
 LIMIT = 4000  # states, and classes: dense eigenproblems of that size take half a minute
 _PATHS = 2_000_000
+_NEVER = 1e-12  # a share of time that is round-off
 POLICIES = ("uniform", "moves")
 
 Policy = Callable[[Hashable], Sequence[float]]
@@ -138,6 +139,11 @@ def stationary(
         DataError: an argument out of its range, or too many nodes.
         PluginError: scipy is not installed.
     """
+    if not callable(getattr(environment, "restore", None)):
+        raise DataError(
+            f"the ladder is of an environment, such as corridor(noop=True); got {environment!r}. "
+            'Fix: make one by name with latentroles.plugins.environment("corridor")().'
+        )
     natural("ladder: window", window)
     if isinstance(policy, str):
         choice("ladder", "policy", policy, POLICIES)
@@ -148,17 +154,11 @@ def stationary(
     )
     source, word, target, kernel = moves
     chance = _policy(policy, states, len(environment.actions), place, moves)
-    frames = []
-    for state in states:
-        environment.restore(state)
-        frame = np.asarray(environment.frame())
-        scale = 255.0 if frame.dtype == np.uint8 else 1.0
-        frames.append(frame.ravel() / scale)
     return of_chain(
         Steps(source, word, target, chance[source, word] * kernel),
         start=np.bincount(begins, minlength=len(states)) / len(begins),
         place=place,
-        frames=np.array(frames),
+        frames=_frames(environment, states),
         window=window,
         limit=limit,
     )
@@ -251,25 +251,50 @@ def _moves(environment: Environment, limit: int) -> tuple[list[Any], list[int], 
     return states, begins, Steps(source, word, target, weight)
 
 
+def _frames(environment: Environment, states: Sequence[Any]) -> np.ndarray:
+    """(S, D) float: the frame of each state."""
+    frames = []
+    for state in states:
+        environment.restore(state)
+        frame = np.asarray(environment.frame())
+        scale = 255.0 if frame.dtype == np.uint8 else 1.0
+        frames.append(frame.ravel() / scale)
+        if frames[-1].shape != frames[0].shape or not np.isfinite(frames[-1]).all():
+            raise DataError(
+                f"{environment.name}: frames are finite numbers of one shape; at {state!r} it is "
+                f"not so: {frame!r}. Fix the environment's `frame`."
+            )
+    return np.array(frames)
+
+
 def _policy(
     policy: str | Policy, states: Sequence[Any], actions: int, place: np.ndarray, moves: Steps
 ) -> np.ndarray:
     """(S, A): the probability of each action in each state."""
     chance = np.ones((len(states), actions))
     if callable(policy):
-        chance = np.array([np.asarray(policy(state), dtype=float) for state in states])
-        whole = chance.shape == (len(states), actions) and bool((chance >= 0).all())
-        if not whole or not np.allclose(chance.sum(axis=1), 1.0):
-            raise DataError(
-                f"ladder: a policy gives {actions} probabilities that sum to one for each state; "
-                f"for {states[0]!r} it gave {policy(states[0])!r}."
-            )
+        chance = np.array([_row(policy, state, actions) for state in states])
     elif policy == "moves":
         leaves = np.zeros((len(states), actions))
         away = (place[moves.source] != place[moves.target]) & (moves.weight > 0)
         leaves[moves.source[away], moves.word[away]] = 1.0
         chance = np.where(leaves.any(axis=1, keepdims=True), leaves, chance)
     return chance / chance.sum(axis=1, keepdims=True)
+
+
+def _row(policy: Policy, state: Any, actions: int) -> np.ndarray:
+    """(A,): what a given policy does in a state."""
+    given = policy(state)
+    try:
+        chance = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        chance = np.empty(0)
+    if chance.shape != (actions,) or (chance < 0).any() or not np.isclose(chance.sum(), 1.0):
+        raise DataError(
+            f"ladder: a policy gives {actions} probabilities that sum to one for each state; for "
+            f"{state!r} it gave {given!r}."
+        )
+    return chance
 
 
 def _settled(steps: Steps, start: np.ndarray) -> np.ndarray:
@@ -292,7 +317,7 @@ def _settled(steps: Steps, start: np.ndarray) -> np.ndarray:
     for closed in np.setdiff1d(component, open_ones):
         own = np.flatnonzero(component == closed)
         total = arriving[own].sum()
-        if total > 0:
+        if total > _NEVER:
             mass[own] = total * _balanced(scipy, chain[own][:, own])
     return mass / mass.sum()
 
