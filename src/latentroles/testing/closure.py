@@ -22,11 +22,12 @@ import numpy as np
 
 from ..arguments import integer
 from ..errors import EncoderError, user_line
+from ..evaluate.encoders import as_numpy
 from ..words.environment import Described, Environment
 from ..words.transitions import Transitions
 from ..words.word import spell
 from .environment_cases import finite
-from .walks import Frames, Track, as_numpy, walks
+from .walks import Frames, Track, walks
 
 GRADES = ("G0", "G1", "G2", "G3")
 READS = ("frame", "history", "state")

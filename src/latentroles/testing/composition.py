@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import EncoderError, user_line
+from ..evaluate.encoders import as_numpy
 from ..words.environment import Environment
 from ..words.word import spell
 from .environment_cases import finite
-from .walks import Frames, Track, as_numpy, walks
+from .walks import Frames, Track, walks
 
 Delta = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 _TELESCOPES = 1e-5

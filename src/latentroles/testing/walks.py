@@ -3,7 +3,6 @@
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -37,12 +36,6 @@ class Frames:
             self._environment.restore(state)
             self._known[state] = np.asarray(self._environment.frame())
         return self._known[state]
-
-
-def as_numpy(array: Any) -> np.ndarray:
-    """An array of any library, as float64."""
-    plain = array.detach().cpu() if hasattr(array, "detach") else array
-    return np.asarray(plain).astype(np.float64)
 
 
 def walks(

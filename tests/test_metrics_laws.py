@@ -1,0 +1,546 @@
+"""M1 to M8 and M13: metrics on latent clouds whose scores are known, and planted mistakes in them.
+
+M9 is in test_statistics.py, M10 in test_composition.py, M14 in test_evaluate.py; M11 and M12 are
+laws of the ladder.
+"""
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+import clouds
+import latentroles as lr
+from latentroles.evaluate import controls, leakage, measured, retrieval, spreads
+from latentroles.evaluate.measured import measure
+from latentroles.evaluate.visits import Visits, past_actions
+from latentroles.words.corridor import corridor
+from mutated import KILLS
+
+SEEDS = st.integers(0, 10_000)
+PAIRS = ("retrieval", "spreads")
+RECALLS = [f"r{k}{form}" for k in (1, 5, 10, 20) for form in ("", "_hard")]
+
+
+def values(visits, z, only=PAIRS):
+    return measure(visits, z, only=only).values
+
+
+# The laws -----------------------------------------------------------------------------------------
+
+
+def m1_an_oracle_is_perfect(seed):
+    visits = clouds.visits(seed)
+    found = values(visits, controls.oracle(visits))
+    perfect = [*RECALLS, "auc", "ap", "r100p", "beats", "beats_hard"]
+    assert {name: found[name] for name in perfect} == dict.fromkeys(perfect, pytest.approx(1.0))
+    assert [found[name] for name in ("lcr", "w", "w_whitened")] == pytest.approx([0, 0, 0])
+
+
+def m2_a_constant_is_degenerate_and_scores_what_chance_scores(seed):
+    visits = clouds.visits(seed)
+    found = measure(visits, np.full((len(visits), 3), 0.1), only=PAIRS)
+    assert found.degenerate
+    positive, negative = clouds.all_pairs(visits)
+    flat = np.zeros(positive.shape)
+    hard = clouds.different(visits)
+    for k in (1, 5):
+        easy = clouds.recall(flat, positive, negative, k)
+        assert found.values[f"r{k}"] == pytest.approx(easy)
+        hardest = clouds.recall(flat, positive & hard, negative & hard, k)
+        assert found.values[f"r{k}_hard"] == pytest.approx(hardest)
+    assert found.values["r1"] == pytest.approx(found.values["prevalence"], abs=0.02)
+    assert found.values["auc"] == pytest.approx(0.5)
+    assert found.values["ap"] == pytest.approx(found.values["prevalence"])
+    assert found.values["r100p"] == found.values["beats"] == 0.0
+    assert found.values["lcr"] is None
+
+
+def m3_rotation_scale_and_shift_change_nothing(seed):
+    visits = clouds.visits(seed)
+    z = clouds.cloud(visits, seed, light=0.5)
+    turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((5, 5)))
+    moved = values(visits, 7.0 * z @ turn + 1e4)
+    for name, value in values(visits, z).items():
+        assert moved[name] == pytest.approx(value, abs=2e-3 if name == "ap" else 1e-4), name
+
+
+def m4_shuffled_places_are_chance(seed):
+    visits = clouds.visits(seed, places=60, steps=60)
+    z = controls.shuffled(clouds.cloud(visits, seed), seed)
+    found = values(visits, z)
+    assert found["r1_hard"] == pytest.approx(found["r1_hard_chance"], abs=0.05)
+    assert [found[name] for name in ("auc", "w", "w_whitened", "lcr")] == pytest.approx(
+        [0.5, 1, 1, 1], abs=0.08
+    )
+    assert found["ap"] == pytest.approx(found["prevalence"], abs=0.02)
+
+
+def m5_duplicated_visits_change_nothing(seed):
+    visits = clouds.visits(seed, steps=15)
+    z = clouds.cloud(visits, seed)
+    twice = Visits(
+        *(np.repeat(column, 2, axis=0) for column in (visits.place, visits.episode, visits.time)),
+        nuisance={"light": np.repeat(visits.nuisance["light"], 2)},
+    )
+    once, again = values(visits, z), values(twice, np.repeat(z, 2, axis=0))
+    unmoved = ("r1", "r1_hard", "beats", "beats_hard", "auc", "ap", "prevalence", "r100p", "lcr")
+    for name in unmoved:
+        assert again[name] == pytest.approx(once[name], abs=1e-9), name
+
+
+def m6_noise_does_not_lower_lcr(seed):
+    visits = clouds.visits(seed)
+    z = clouds.cloud(visits, seed, light=0.3)
+    rng = np.random.default_rng(seed)
+    plain = spreads.spread(visits, z).lcr
+    for size in (0.2, 1.0):
+        noisy = [
+            spreads.spread(visits, z + size * rng.standard_normal((3, 5))[visits.nuisance["light"]])
+            for _ in range(12)
+        ]
+        assert np.mean([found.lcr**2 for found in noisy]) >= 0.97 * plain**2
+
+
+def m7_dead_reckoning_is_flagged(seed):
+    visits = walks(seed)
+    reckoned = measure(visits, controls.dead_reckoned(visits), only=["spreads"])
+    timed = measure(visits, controls.time_index(visits), only=["spreads"])
+    placed = measure(visits, clouds.cloud(visits, seed, within=0.1), only=["spreads"])
+    for found in (reckoned, timed):
+        assert found.values["reckoning"] > 0.9
+        assert any(note.startswith("dead reckoning") for note in found.notes)
+    assert timed.values["drift"] == pytest.approx(1, abs=0.05)
+    assert placed.values["reckoning"] < 0.2
+    assert placed.values["drift"] == pytest.approx(0, abs=0.2)
+    assert not placed.notes
+
+
+def m8_leakage_is_what_is_put_in(seed):
+    visits = clouds.visits(seed, places=3, episodes=10, steps=60)
+    rng = np.random.default_rng(seed)
+    # One of two values at each place: it tells of the place, and the place tells one bit less.
+    label = (visits.label + rng.integers(2, size=len(visits))) % 3
+    place, shown = controls.oracle(visits), np.eye(3)[label]
+
+    def leak(z):
+        found = leakage.leaked(visits, z, label, seed)
+        assert found is not None
+        assert found.entropy == pytest.approx(1, abs=0.02)
+        assert found.permuted < 0.05
+        assert found.noisy_permuted < 0.05
+        return found
+
+    nothing = leak(place)
+    assert abs(nothing.bits) < 0.02
+    assert abs(nothing.noisy) < 0.06
+    faint = leak(np.hstack([place, 1e-3 * shown]))
+    assert faint.bits == pytest.approx(1, abs=0.1)
+    assert faint.noisy < 0.06
+    assert leak(np.hstack([place, shown])).noisy > 0.6
+    half = leak(np.hstack([place, shown * (rng.random((len(visits), 1)) < 0.5)]))
+    assert half.bits == pytest.approx(0.5, abs=0.15)
+
+
+def pairs_agree_with_their_definitions(seed):
+    """On a lattice, where ties are many and exact."""
+    rng = np.random.default_rng(seed)
+    count, places = 6 * 50, 5  # more than a block of rows
+    gap = np.abs(np.subtract.outer(np.arange(places), np.arange(places))).astype(float)
+    visits = clouds.visits(
+        seed,
+        places=places,
+        episodes=6,
+        steps=50,
+        view=rng.integers(12, size=count) if seed % 2 else None,
+        distance=gap if seed % 3 else None,
+        tolerance=1.0,
+        tau=int(rng.integers(4)),
+    )
+    z = (visits.label[:, None] + rng.integers(-1, 2, size=(count, 2))).astype(float)
+    positive, negative = clouds.all_pairs(visits)
+    far, hard = clouds.squares(z), clouds.different(visits)
+    found = values(visits, z)
+    for k in (1, 5, 10):
+        assert found[f"r{k}"] == pytest.approx(clouds.recall(far, positive, negative, k))
+        hardest = clouds.recall(far, positive & hard, negative & hard, k)
+        assert found[f"r{k}_hard"] == pytest.approx(hardest)
+    compared = positive | negative
+    assert found["auc"] == pytest.approx(roc_auc_score(positive[compared], -far[compared]))
+    assert found["ap"] == pytest.approx(average_precision_score(positive[compared], -far[compared]))
+    assert found["prevalence"] == pytest.approx(positive[compared].mean())
+    assert found["r100p"] == pytest.approx((far[positive] < far[negative].min()).mean())
+    nearest = np.where(negative, far, np.inf).min(axis=1)
+    for name, which in (("beats", positive), ("beats_hard", positive & hard)):
+        asked = which.any(axis=1) & (negative & (hard | (name == "beats"))).any(axis=1)
+        shares = (which & (far < nearest[:, None])).sum(axis=1)[asked] / which.sum(axis=1)[asked]
+        assert found[name] == pytest.approx(shares.mean())
+    assert found["lcr"] == pytest.approx(np.sqrt(far[positive].mean() / far[negative].mean()))
+    if visits.varied:
+        unlike = positive & (visits.view[:, None] != visits.view[None, :])
+        assert found["lcr_unlike"] == pytest.approx(
+            np.sqrt(far[unlike].mean() / far[negative].mean())
+        )
+
+
+def w_agrees_with_its_definition(seed):
+    visits = clouds.visits(seed)
+    z = clouds.cloud(visits, seed)
+    inside = sum(
+        np.sum((z[visits.label == p] - z[visits.label == p].mean(axis=0)) ** 2)
+        for p in range(visits.count)
+    )
+    found = values(visits, z, ["spreads"])
+    freedom = len(z) - visits.count
+    assert found["w"] == pytest.approx(inside / freedom / np.trace(np.cov(z.T)))
+    white = (z - z.mean(axis=0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(z.T))).T
+    assert found["w_whitened"] == pytest.approx(values(visits, white, ["spreads"])["w"])
+
+
+def nuisances_agree_with_their_definitions(seed):
+    visits = clouds.visits(seed, places=30, nuisances=4)  # too few visits to a place for probes
+    z = clouds.cloud(visits, seed, light=0.7)
+    positive, negative = clouds.all_pairs(visits)
+    far, light = clouds.squares(z), visits.nuisance["light"]
+    apart = far[negative].mean()
+    found = leakage.nuisances_leaked(visits, z, apart)["light"]
+    assert found.leak is None
+    other = light[:, None] != light[None, :]
+    assert found.differ == pytest.approx(np.sqrt(far[positive & other].mean() / apart))
+    assert found.agree == pytest.approx(np.sqrt(far[positive & ~other].mean() / apart))
+    change = np.abs(light[:, None] - light[None, :])
+    same = visits.label[:, None] == visits.label[None, :]
+    assert found.magnitudes == pytest.approx((1, 2, 3))
+    assert found.lcr == pytest.approx(
+        [np.sqrt(far[same & (change == size)].mean() / apart) for size in (1, 2, 3)]
+    )
+
+
+def walks(seed, episodes=12, steps=80):
+    """A random walk between walls, five cells."""
+    environment = corridor(cells=5)
+    rng = np.random.default_rng(seed)
+    cells, taken = [], []
+    for _ in range(episodes):
+        cells.append(environment.reset(int(rng.integers(1000))).cell)
+        for _ in range(steps - 1):
+            taken.append(int(rng.integers(2)))
+            cells.append(environment.step(taken[-1]).cell)
+    pose = np.stack([np.array(cells), np.zeros(len(cells)), np.zeros(len(cells))], axis=1)
+    return Visits(
+        place=np.array(cells),
+        episode=np.repeat(np.arange(episodes), steps),
+        time=np.tile(np.arange(steps), episodes),
+        nuisance={"light": rng.integers(3, size=len(cells))},
+        actions=past_actions(np.array(taken), np.arange(0, len(cells) + 1, steps), 3),
+        pose=pose.astype(float),
+    )
+
+
+LAWS = [
+    m1_an_oracle_is_perfect,
+    m2_a_constant_is_degenerate_and_scores_what_chance_scores,
+    m3_rotation_scale_and_shift_change_nothing,
+    m4_shuffled_places_are_chance,
+    m5_duplicated_visits_change_nothing,
+    m6_noise_does_not_lower_lcr,
+    m7_dead_reckoning_is_flagged,
+    pairs_agree_with_their_definitions,
+    w_agrees_with_its_definition,
+    nuisances_agree_with_their_definitions,
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_it_holds(law):
+    given(SEEDS)(law)()
+
+
+@pytest.mark.parametrize("seed", range(3))  # a property of many probes takes its time
+def test_m8_leakage_is_what_is_put_in(seed):
+    m8_leakage_is_what_is_put_in(seed)
+
+
+def test_single_precision_agrees_with_double(monkeypatch):
+    visits = clouds.visits(0, places=40, episodes=45, steps=100)
+    z = clouds.cloud(visits, 0, light=0.5)
+    single = values(visits, z, ["retrieval"])
+    monkeypatch.setattr(retrieval, "_EXACT", 10_000)
+    double = values(visits, z, ["retrieval"])
+    assert len(visits) > 4096
+    for name, value in double.items():
+        assert single[name] == pytest.approx(value, abs=1e-3), name
+
+
+def test_blocks_and_tiles_are_no_part_of_the_answer(monkeypatch):
+    visits = clouds.visits(5)
+    z = clouds.cloud(visits, 5, light=0.5)
+    whole = values(visits, z, ["retrieval"])
+    monkeypatch.setattr(retrieval, "_ROWS", 7)
+    monkeypatch.setattr(retrieval, "_COLUMNS", 16)
+    assert values(visits, z, ["retrieval"]) == pytest.approx(whole)
+
+
+def test_bins_move_the_area_by_no_more_than_is_said():
+    visits = clouds.visits(1)
+    z = clouds.cloud(visits, 1)
+    positive, negative = clouds.all_pairs(visits)
+    compared, far = positive | negative, clouds.squares(z)
+    found = retrieval.retrieve(visits, z)
+    exact = roc_auc_score(positive[compared], -far[compared])
+    assert abs(found.auc - exact) <= found.auc_error < 1e-3
+    assert found.ap == pytest.approx(
+        average_precision_score(positive[compared], -far[compared]), abs=2e-3
+    )
+
+
+def test_whitened_w_weighs_directions_alike():
+    visits = clouds.visits(2)
+    z = clouds.cloud(visits, 2, within=0.3)
+    stretched = z * np.array([1e3, 1, 1, 1, 1])
+    plain, wide = values(visits, z), values(visits, stretched)
+    assert wide["w_whitened"] == pytest.approx(plain["w_whitened"], rel=1e-6)
+    alone = values(visits, z[:, :1])
+    assert wide["w"] == pytest.approx(alone["w"], rel=1e-3)
+    assert alone["w"] == pytest.approx(alone["w_whitened"])
+
+
+def test_collapse_is_told_by_the_rank():
+    visits = clouds.visits(3)
+    rng = np.random.default_rng(3)
+    full = rng.standard_normal((len(visits), 6))
+    flat = full[:, :1] @ rng.standard_normal((1, 6))
+    assert measure(visits, full, only=["collapse"]).values["rank"] > 5.8
+    assert measure(visits, flat + 5.0, only=["collapse"]).values["rank"] == pytest.approx(
+        1, abs=1e-3
+    )
+    one = measure(visits, np.ones((len(visits), 6)), only=["collapse"]).values
+    assert (one["rank"], one["cosine"]) == (0.0, pytest.approx(1.0))
+    known = measure(visits, controls.oracle(visits), only=["collapse"]).values
+    assert known["probe"] == 1.0
+    assert known["majority"] < 0.4
+
+
+# Planted mistakes ---------------------------------------------------------------------------------
+
+MUTANTS = {
+    "ties by index": (
+        retrieval,
+        "left, missed * wrong / among, missed)",
+        "left, missed * (self.level > left), missed)",
+        m2_a_constant_is_degenerate_and_scores_what_chance_scores,
+    ),
+    "the query itself is its revisit": (
+        retrieval,
+        "episode[None, columns]\n            late",
+        "episode[None, columns]\n            other |= True\n            late",
+        pairs_agree_with_their_definitions,
+    ),
+    "no window of time": (
+        retrieval,
+        "> self.tau",
+        "> 0",
+        pairs_agree_with_their_definitions,
+    ),
+    "hard within the episode": (
+        retrieval,
+        "found = self.episode[start:stop, None] != self.episode[None, columns]",
+        "found = np.ones((stop - start, len(self.episode[columns])), bool)",
+        pairs_agree_with_their_definitions,
+    ),
+    "hard with the same nuisance": (
+        retrieval,
+        "found &= code",
+        "found | code",
+        pairs_agree_with_their_definitions,
+    ),
+    "near places count": (
+        retrieval,
+        "if self.near is not None:\n                for",
+        "if False:\n                for",
+        pairs_agree_with_their_definitions,
+    ),
+    "identical frames count": (
+        retrieval,
+        "if view >= 0:\n                block",
+        "if False:\n                block",
+        pairs_agree_with_their_definitions,
+    ),
+    "level counts as nearer": (
+        retrieval,
+        "squares < right - tie",
+        "squares < right + tie",
+        pairs_agree_with_their_definitions,
+    ),
+    "pairs above the diagonal once": (
+        retrieval,
+        "2 * _binned(above)",
+        "_binned(above)",
+        pairs_agree_with_their_definitions,
+    ),
+    "level in the area is lost": (
+        retrieval,
+        "+ level / 2",
+        "+ 0 * level",
+        m2_a_constant_is_degenerate_and_scores_what_chance_scores,
+    ),
+    "distances are not centred": (
+        retrieval,
+        "z[self.order] - z.mean(axis=0)",
+        "z[self.order]",
+        m3_rotation_scale_and_shift_change_nothing,
+    ),
+    "W without its degrees of freedom": (
+        spreads,
+        "inside / (count - places)",
+        "inside / (count - 1)",
+        m4_shuffled_places_are_chance,
+    ),
+    "W whitened by its own spread": (
+        spreads,
+        "np.linalg.eigh(total)",
+        "np.linalg.eigh(within)",
+        w_agrees_with_its_definition,
+    ),
+    "LCR without its root": (
+        spreads,
+        "np.sqrt(revisits.mean / apart.mean)",
+        "(revisits.mean / apart.mean)",
+        pairs_agree_with_their_definitions,
+    ),
+    "LCR is not relative": (
+        spreads,
+        "np.sqrt(revisits.mean / apart.mean)",
+        "np.sqrt(revisits.mean)",
+        m3_rotation_scale_and_shift_change_nothing,
+    ),
+    "LCR counts neighbours in time": (
+        spreads,
+        "        total -= float(np.sum((z[rows + shift] - z[rows]) ** 2))\n",
+        "",
+        pairs_agree_with_their_definitions,
+    ),
+    "LCR counts duplicates": (
+        spreads,
+        "<= visits.tau\n        if",
+        "< 0\n        if",
+        m5_duplicated_visits_change_nothing,
+    ),
+    "drift against the index": (
+        spreads,
+        "np.log(lengths)[moved]",
+        "np.arange(len(lengths))[moved]",
+        m7_dead_reckoning_is_flagged,
+    ),
+    "reckoning of everything": (
+        controls,
+        "_within(visits.label, z)\n    total",
+        "z - z.mean(axis=0)\n    total",
+        m7_dead_reckoning_is_flagged,
+    ),
+    "probes are judged on what they saw": (
+        leakage,
+        "train, test = fold != held, fold == held",
+        "train, test = fold != held, fold != held",
+        m8_leakage_is_what_is_put_in,
+    ),
+    "probes do not know the place": (
+        leakage,
+        "places, starts = np.unique(visits.label[order], return_index=True)",
+        "places, starts = np.unique(0 * visits.label[order], return_index=True)",
+        m8_leakage_is_what_is_put_in,
+    ),
+    "natural logarithms": (
+        leakage,
+        "np.log2(p[np",
+        "np.log(p[np",
+        m8_leakage_is_what_is_put_in,
+    ),
+    "noise is forgotten": (
+        leakage,
+        "noisy = z + NOISE",
+        "noisy = z + 0 * NOISE",
+        m8_leakage_is_what_is_put_in,
+    ),
+    "magnitudes at all places": (
+        leakage,
+        "cell = visits.label * count + level",
+        "cell = 0 * visits.label * count + level",
+        nuisances_agree_with_their_definitions,
+    ),
+}
+
+
+def plant(patch, module: ModuleType, old: str, new: str) -> None:
+    """A module with one text for another, wherever its functions are used."""
+    text = inspect.getsource(module)
+    assert text.count(old) == 1, f"{module.__name__} has {text.count(old)} times: {old}"
+    names = dict(vars(module))
+    exec(compile(text.replace(old, new), f"<mutant of {module.__name__}>", "exec"), names)
+    for holder in (controls, leakage, measured, retrieval, spreads):
+        for name, value in list(vars(holder).items()):
+            if inspect.isfunction(value) and value.__module__ == module.__name__:
+                patch.setattr(holder, name, names[name])
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_mistake_is_found(name, monkeypatch):
+    module, old, new, law = MUTANTS[name]
+    plant(monkeypatch, module, old, new)
+    assert fails(law), f"no seed of {law.__name__} finds it"
+
+
+def fails(law: Callable[[int], None]) -> bool:
+    for seed in range(8):
+        try:
+            law(seed)
+        except (AssertionError, FloatingPointError):
+            KILLS.append((law.__name__.partition("_")[0].upper(), seed + 1))
+            return True
+    return False
+
+
+# M13 ----------------------------------------------------------------------------------------------
+
+
+def isolated(target_scale: float | None) -> lr.Spec:
+    """A regulariser on z; and, if asked for, a JEPA term whose two sides are stopped."""
+    s = lr.Spec("isolated")
+    x = s.observation("x", (4,))
+    encoder = s.module("encoder", lr.nn.linear(4, 3))
+    predictor = s.module("predictor", lr.nn.linear(3, 3))
+    z = s.latent("z", encoder(x), role=lr.PLACE)
+    s.loss("regulariser", lr.losses.mse(z, lr.tanh(z.stop())))
+    if target_scale is not None:
+        later = target_scale * z.t[1:].stop()
+        s.loss("jepa", lr.losses.mse(predictor(z.t[:-1].stop()), later))
+    return s
+
+
+class Walks:
+    def batch(self, step):
+        rng = np.random.default_rng(step)
+        return {"x": rng.standard_normal((4, 5, 4)).astype(np.float32)}
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_m13_an_isolated_loss_leaves_the_encoder_bitwise_alone(backend, tmp_path):
+    found = {}
+    for scale in (None, 1.0, -3.0):
+        result = lr.train(
+            isolated(scale),
+            Walks(),
+            backend=backend,
+            steps=5,
+            out=tmp_path / str(scale),
+            optimisers={"default": lr.adamw(1e-2)},
+        )
+        found[scale] = lr.weights(result.model)["encoder"]
+    for scale in (1.0, -3.0):
+        for path, array in found[None].items():
+            assert np.array_equal(found[scale][path], array)
