@@ -100,10 +100,7 @@ class Ladder:
         if unknown:
             lines += ["", f"not losses of the ladder: {', '.join(unknown)}"]
         if not self.rows:
-            lines += [
-                "",
-                "no loss with a latent that is to be a place: no role forbids what the ladder measures",
-            ]
+            lines += ["", "no loss with a latent that is to be a place, by its role"]
         return "\n".join(lines)
 
     def _heading(self) -> Iterator[str]:
