@@ -8,7 +8,7 @@ something was measured is always logged, and its line has also what there is of
     "measures"     {name: value}: of the batches held out, or of the training batch where there are
                    none; null is not finite
     "latents"      {name: {"rank", "std"}}: see `train.collapse`
-    "warnings"     [text]: what collapsed
+    "warnings"     [text]: what collapsed, or fell silent
 """
 
 import json

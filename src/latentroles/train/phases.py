@@ -31,6 +31,7 @@ from latentroles.train.metrics import METRICS, MetricsLog
 from latentroles.train.progress import Progress
 from latentroles.train.run import PICTURES, Run, write_text
 from latentroles.train.settings import PhasePlan
+from latentroles.train.silence import SilenceWatch
 from latentroles.train.stages import Stages
 from latentroles.train.validation import Validation
 
@@ -234,6 +235,7 @@ class PhaseTraining:
             collapse_every=self.run.collapse_every,
             stopping=self.plans[phase].early_stopping,
             watch=CollapseWatch(self.spec, phase),
+            silence=SilenceWatch(self.spec, phase),
             measured=self._gives(trainer, "measures", "measure"),
             steps=self.plans[phase].steps,
         )
@@ -287,7 +289,7 @@ class PhaseTraining:
 
         def seen(done: int, batch: Batch, losses: Losses) -> Verdict:
             nonlocal first_done
-            measured = progress.measure(trainer, done, batch)
+            measured = progress.measure(trainer, done, batch, losses)
             if first_done is None:
                 first_done = time.perf_counter()
             step = span.offset + done - 1

@@ -1,4 +1,4 @@
-"""What is measured while a phase is trained: validation, the best of it, measures, collapse."""
+"""What is seen while a phase is trained: validation and its best, measures, collapse, silence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from typing import Any
 
 from latentroles.train.best import Best
 from latentroles.train.collapse import CollapseWatch
-from latentroles.train.loop import Batch, Trainer, Verdict
+from latentroles.train.loop import Batch, Losses, Trainer, Verdict
 from latentroles.train.metrics import by_name, finite
 from latentroles.train.settings import TOTAL, EarlyStopping
+from latentroles.train.silence import SilenceWatch
 from latentroles.train.validation import Validation
 
 
@@ -37,7 +38,7 @@ class Progress:
         validation: of the run, or None; latents are then those of the training batch.
         collapse_every: steps between measurements without validation.
         stopping: when the phase ends early, or None.
-        watch, best: what is remembered; a resumed run goes on with it.
+        watch, silence, best: what is remembered; a resumed run goes on with it.
         measured: whether to take the measures that the spec declares.
         steps: of the phase.
         shown: the last validation, for the display beside the losses.
@@ -48,6 +49,7 @@ class Progress:
     collapse_every: int
     stopping: EarlyStopping | None
     watch: CollapseWatch
+    silence: SilenceWatch
     measured: bool
     steps: int
     best: Best = field(default_factory=Best)
@@ -67,8 +69,20 @@ class Progress:
             f"{self.best.step} steps."
         )
 
-    def measure(self, trainer: Trainer, done: int, batch: Batch) -> Measured:
-        """Measures after `done` steps, the last of them on `batch`, if it is time."""
+    def measure(self, trainer: Trainer, done: int, batch: Batch, losses: Losses) -> Measured:
+        """Measures after `done` steps, the last of them on `batch` with these losses."""
+        warnings = [
+            self.silence.warning(loss, batch, trainer.latents(self.silence.read(loss)))
+            for loss in self.silence.see(losses)
+        ]
+        found = self._measured(trainer, done, batch)
+        if not warnings:
+            return found
+        row = {**found.row, "warnings": [*warnings, *found.warnings]}
+        return Measured(row, (*warnings, *found.warnings), found.verdict)
+
+    def _measured(self, trainer: Trainer, done: int, batch: Batch) -> Measured:
+        """What is measured of the model, if it is time."""
         every = self.collapse_every
         if self.validation is not None:
             every = self.validation.every[self.phase]
@@ -109,9 +123,14 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `restore` takes."""
-        return {"best": self.best.to_json(), "collapse": self.watch.to_json()}
+        return {
+            "best": self.best.to_json(),
+            "collapse": self.watch.to_json(),
+            "silence": self.silence.to_json(),
+        }
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Goes on from what `to_json` gave."""
         self.best = Best(**data["best"])
         self.watch.restore(data["collapse"])
+        self.silence.restore(data.get("silence", {}))  # a run of before has none

@@ -1,0 +1,170 @@
+"""Losses at zero for many steps: which are spoken of, when, and with what cause."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import latentroles as lr
+from latentroles.train import checkpoint, metrics
+from latentroles.train.silence import STEPS, ZERO, SilenceWatch, has_margin
+
+BOX = lr.Box(-1.0, 1.0, (2,))
+
+
+def moves(actions: Any = BOX, guard: bool = False) -> lr.Spec:
+    """What actions do to z, without a bias: at zero where nothing is done and nothing seen."""
+    s = lr.Spec("moves")
+    x = s.observation("x", (3,))
+    a = s.action("a", actions)
+    encoder = s.module("encoder", lr.nn.linear(3, 4))
+    coded = a if isinstance(actions, lr.Box) else a.one_hot()
+    effect = s.module("effect", lr.nn.linear(coded.shape[0], 4, bias=False))
+    cell = s.module("cell", lr.nn.linear(4, 4, bias=False))
+    z = s.latent("z", encoder(x), role=lr.PLACE)
+    h = lr.scan(lambda h, z_t: lr.tanh(cell(h + z_t)), init=lr.zeros(4), xs=z.stop().t[:-1])
+    h = s.latent("h", h, role=lr.DYNAMICS)
+    s.loss("effect", lr.losses.mse(effect(coded), z.t[1:] - z.t[:-1]))
+    s.loss("still", lr.losses.mse(h, lr.zeros(4)))
+    s.loss("recon", lr.losses.mse(s.module("decoder", lr.nn.linear(4, 3))(z), x))
+    if guard:
+        s.loss("guard", lr.losses.vicreg_variance(z, target=1e-3))
+        s.loss("apart", lr.relu(1e-6 - lr.square(z).mean()).mean(over="time").mean(over="batch"))
+    return s
+
+
+def a_batch(step: int = 0, frames: int = 4) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(step)
+    x, a = rng.normal(size=(2, frames, 3)), rng.uniform(-1, 1, (2, frames - 1, 2))
+    return {"x": x, "a": a}
+
+
+# When ---------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from([0.0, ZERO, -ZERO, 2 * ZERO, 1.0]), max_size=4 * STEPS))
+def test_a_loss_is_named_each_time_that_it_has_been_at_zero_for_so_many_steps(values):
+    watch, named, run = SilenceWatch(moves(), "main"), [], 0
+    for step, value in enumerate(values):
+        found = watch.see({"effect": value, "still": 1.0, "recon": 0.3, "total": 0.0})
+        run = run + 1 if abs(value) <= ZERO else 0
+        assert found == (["effect"] if run == STEPS else [])
+        named += [step] * len(found)
+        again = SilenceWatch(moves(), "main")
+        again.restore(watch.to_json())
+        assert again.silent == watch.silent == ({"effect": run} if run else {})
+
+
+def test_many_steps_in_a_row_are_one_warning():
+    watch = SilenceWatch(moves(), "main")
+    losses = {"effect": 0.0, "still": 0.0, "recon": 1.0}
+    found = [watch.see(losses) for _ in range(3 * STEPS)]
+    assert [f for f in found if f] == [["effect", "still"]]
+
+
+def test_a_loss_with_a_margin_may_be_at_zero():
+    s = moves(guard=True)
+    assert SilenceWatch(s, "main").losses == ("effect", "still", "recon")
+    assert [has_margin(loss.expr) for loss in s.losses.values()] == [False] * 3 + [True] * 2
+
+
+# Why ----------------------------------------------------------------------------------------
+
+
+def causes(loss: str, spec: lr.Spec | None = None, **changed: Any) -> str:
+    latents = {"z": np.random.default_rng(1).normal(size=(2, 4, 4))}
+    latents["h"] = latents["z"]
+    batch = {**a_batch(), **{k: v for k, v in changed.items() if k not in latents}}
+    latents |= {k: v for k, v in changed.items() if k in latents}
+    return "; ".join(SilenceWatch(spec or moves(), "main").causes(loss, batch, latents))
+
+
+def test_the_likely_causes():
+    none = "none that the batch shows"
+    assert causes("effect").startswith(none)
+    assert causes("effect", a=np.zeros((2, 3, 2))) == "every action a of the batch is 0"
+    assert causes("effect", a=np.full((2, 3, 2), 0.5)) == "every action a of the batch is the same"
+    # It reads no action: theirs is not the cause.
+    assert causes("recon", a=np.zeros((2, 3, 2))).startswith(none)
+    seen = causes("effect", x=np.ones((2, 4, 3)), z=np.ones((2, 4, 4)))
+    assert "every observation x of the batch is the same" in seen
+    assert "latent z is the same everywhere in the batch" in seen
+    assert "action" not in seen
+    assert "latent z" in causes("effect", z=1.0 + 1e-9 * np.arange(32.0).reshape(2, 4, 4))
+    assert "T = 1" in causes("still", x=a_batch(frames=1)["x"])
+    assert "T = 1" not in causes("still")
+    a = np.random.default_rng(0).integers(0, 3, (2, 3))
+    assert causes("effect", moves(lr.Discrete(3)), a=a).startswith(none)
+    said = causes("effect", moves(lr.Discrete(3)), a=np.full((2, 3), 2))
+    assert said == "every action a of the batch is the same"
+
+
+def test_a_loss_that_is_zero_by_construction_is_said_to_be():
+    s = moves()
+    z = s.latents["z"].expr
+    s.loss("vacuous", lr.losses.mse(z.t[1:] - z.t[:-1] + z.t[:-1], z.t[1:].stop()))
+    assert causes("vacuous", s).startswith("what it compares is equal by construction: ")
+
+
+# While a run goes on ------------------------------------------------------------------------
+
+
+class Walks:
+    def __init__(self, **changed: np.ndarray):
+        self.changed = changed
+
+    def identity(self) -> dict[str, str]:
+        return {"kind": "walks"}
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        return {**a_batch(step), **self.changed}
+
+
+def trained(out: Path | None, backend: str, data: Walks, **options: Any) -> lr.RunResult:
+    options = {"steps": STEPS + 5, "collapse_every": 1000, "log_every": 7, **options}
+    return lr.train(
+        moves(guard=True),
+        data,
+        backend=backend,
+        out=out,
+        optimisers=lr.adam(0.01),
+        display=False,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_silent_loss_is_spoken_of_once_while_the_run_goes_on(backend, tmp_path):
+    data = Walks(x=np.ones((2, 4, 3)), a=np.zeros((2, 3, 2)))
+    result = trained(tmp_path / "run", backend, data)
+    said = [text for text in result.notes if "loss " in text]
+    assert said == [
+        f"Warning: after step {STEPS - 1}, loss effect has been 0 for {STEPS} steps, and moves "
+        "nothing. Likely cause: every action a of the batch is 0; every observation x of the batch "
+        "is the same; latent z is the same everywhere in the batch."
+    ]
+    rows = metrics.read(result.folder / metrics.METRICS)
+    [row] = [r for r in rows if any("effect" in w for w in r.get("warnings", ()))]
+    assert row["step"] == STEPS - 1
+    held = checkpoint.load(result.folder).record["progress"]["silence"]
+    assert held == {"effect": STEPS + 5}
+
+
+def test_a_resumed_run_counts_on(tmp_path):
+    data = Walks(x=np.ones((2, 4, 3)), a=np.zeros((2, 3, 2)))
+    before = trained(tmp_path / "run", "torch", data, steps=STEPS - 2)
+    after = trained(None, "torch", data, steps=STEPS, resume=tmp_path / "run")
+    assert not [n for n in before.notes if "loss effect" in n]
+    assert f"after step {STEPS - 1}, loss effect has been 0" in "".join(after.notes)
+
+
+def test_a_healthy_run_has_no_such_warning(tmp_path):
+    result = trained(tmp_path / "run", "torch", Walks())
+    assert result.notes == ()
+    rows = metrics.read(result.folder / metrics.METRICS)
+    assert not any("warnings" in row for row in rows)
+    assert checkpoint.load(result.folder).record["progress"]["silence"] == {}
+    assert rows[-1]["losses"]["guard"] == 0.0  # its margin is met
