@@ -125,6 +125,16 @@ class Gate:
     name: str
     open: bool
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.open, bool):
+            raise SpecError(
+                f"{user_line()}gate {self.name!r}: open must be True or False; received "
+                f"{self.open!r}. A gate is static, a part of the hash and of the route table: a "
+                "route that depends on the step or on data cannot be checked before it is taken. "
+                "Fix: schedule the weight of the loss, `weight=lr.warmup(...)`, or declare the "
+                "loss twice, with and without a stop, for two phases."
+            )
+
 
 @dataclass(frozen=True)
 class Latent:

@@ -202,9 +202,13 @@ class Spec:
         return self.targets[key]
 
     def gate(self, name: str, *, open: bool) -> Gate:
-        """A named stop that is open or closed for the whole model."""
+        """A named stop that is open or closed for the whole model, and for all of its training.
+
+        Raises:
+            SpecError: `open` is a condition, such as an Expr, a function or a schedule.
+        """
         self._free(name)
-        self.gates[name] = Gate(name, bool(open))
+        self.gates[name] = Gate(name, open)
         return self.gates[name]
 
     # Latents, losses, measures, phases -------------------------------------------------------
