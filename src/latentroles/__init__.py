@@ -9,12 +9,15 @@ from .compile import weights as weights
 from .errors import AuditError as AuditError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
+from .errors import EncoderError as EncoderError
 from .errors import LatentrolesError as LatentrolesError
 from .errors import PluginError as PluginError
 from .errors import RouteError as RouteError
 from .errors import ShapeError as ShapeError
 from .errors import SpecError as SpecError
 from .errors import TrainingError as TrainingError
+from .evaluate.evaluate import evaluate as evaluate
+from .evaluate.evaluation import Evaluation as Evaluation
 from .roles import AGGREGATE as AGGREGATE
 from .roles import DESCRIPTOR as DESCRIPTOR
 from .roles import DYNAMICS as DYNAMICS

@@ -43,8 +43,10 @@ def _parser() -> argparse.ArgumentParser:
         check,
         diff,
         emit,
+        evaluate,
         explain,
         ladder,
+        losses,
         plugins,
         report,
         routes,
@@ -62,7 +64,19 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, explain, routes, diff, ladder, train, report, emit, plugins):
+    for command in (
+        check,
+        explain,
+        losses,
+        routes,
+        diff,
+        ladder,
+        train,
+        evaluate,
+        report,
+        emit,
+        plugins,
+    ):
         subparser = command.add(subparsers)
         subparser.set_defaults(run=command.run)
         subparser.add_argument(

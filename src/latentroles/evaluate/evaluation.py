@@ -36,6 +36,7 @@ class Evaluation:
         seeds: the metrics of each seed of the encoder.
         controls: name -> the metrics of a control.
         margin: the LCR up to which a revisit counts as the same.
+        remarks: what the caller has to say of the data.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Evaluation:
     seeds: tuple[Measured, ...]
     controls: Mapping[str, Measured]
     margin: float
+    remarks: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -107,16 +109,18 @@ class Evaluation:
 
     def table(self) -> str:
         """For the terminal: a row for each metric, a column for each control; then the verdicts."""
-        shown = [name for name in self.metrics if not name.endswith(("_permuted", "_entropy"))]
+        shown = [
+            name
+            for name in self.metrics
+            if not name.endswith(("_permuted", "_entropy"))
+            and any(m.values.get(name) is not None for m in (*self.seeds, *self.controls.values()))
+        ]
         heads = ["", self.name, *(_SHORT.get(name, name) for name in self.controls)]
         rows = [
             [
                 _title(name),
-                _interval(self.value(name)) + self._beside(self.seeds[0], name),
-                *(
-                    _number(m.values.get(name)) + self._beside(m, name)
-                    for m in self.controls.values()
-                ),
+                _interval(self.value(name)) + _beside(self.seeds, name),
+                *(_number(m.values.get(name)) + _beside([m], name) for m in self.controls.values()),
             ]
             for name in shown
         ]
@@ -127,6 +131,7 @@ class Evaluation:
             f"{self.episodes} episodes, {len(self.seeds)} seed(s)",
             *_aligned([heads, *rows]),
             *(["leakage in bits, (permuted control)"] if any("leak" in n for n in shown) else []),
+            *(["± is half of the 95 % interval over seeds"] if len(self.seeds) > 1 else []),
             "",
             f"these encoders: {self.verdict}{self._because()}",
             f"encoders trained like them: {claim.verdict}{p}",
@@ -141,6 +146,7 @@ class Evaluation:
     def notes(self) -> tuple[str, ...]:
         """What is to be known before the numbers are read."""
         found = list(dict.fromkeys(note for m in self.seeds for note in m.notes))
+        found += self.remarks
         if self.aliased:
             found.append(
                 f"{self.aliased:.0%} of visits show a frame that is seen at another place, too; "
@@ -207,9 +213,12 @@ class Evaluation:
             f"margin {self.margin:g})"
         )
 
-    def _beside(self, measured: Measured, name: str) -> str:
-        permuted = measured.values.get(f"{name}_permuted")
-        return "" if permuted is None else f" ({permuted:.2f})"
+
+def _beside(seeds: Sequence[Measured], name: str) -> str:
+    """The permuted control of a leak, in parentheses."""
+    permuted = [m.values.get(f"{name}_permuted") for m in seeds]
+    known = [value for value in permuted if value is not None]
+    return f" ({np.mean(known):.2f})" if known else ""
 
 
 def _title(name: str) -> str:
@@ -246,8 +255,10 @@ def _number(value: float | None) -> str:
 def _interval(found: Interval | None) -> str:
     if found is None:
         return "-"
-    if found.low is None or found.high is None:
+    if found.low is None or found.high is None or found.high - found.low < 1e-9:
         return _number(found.mean)
+    if found.method == "t over seeds":
+        return f"{_number(found.mean)} ± {_number(found.high - found.mean)}"
     return f"{_number(found.mean)} [{_number(found.low)}, {_number(found.high)}]"
 
 

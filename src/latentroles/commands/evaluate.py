@@ -1,0 +1,201 @@
+"""`latentroles evaluate`: does a run's latent close loops?"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from latentroles.commands.specs import add_parameters, read_parameters
+from latentroles.errors import DataError, SpecError
+from latentroles.evaluate.measured import FAMILIES
+from latentroles.roles import PLACE
+from latentroles.spec import Spec
+
+
+def add(subparsers: Any) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure whether a run's latent is the same where the place is",
+        description=(
+            "Prints every metric of a latent with every control beside it, and what they allow to "
+            "be said. Several runs of one spec are its seeds. Without --data and --env, the "
+            "latent is measured on what the run held out."
+        ),
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders: one for each seed")
+    option = parser.add_argument
+    option("--latent", metavar="NAME", help="default the first with the role PLACE")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--data", metavar="FILE", help="trajectories (HDF5) with places")
+    where.add_argument(
+        "--env", metavar="NAME", help="an environment to walk in; -p sets its arguments"
+    )
+    add_parameters(parser)
+    option("--episodes", type=int, default=64, metavar="N", help="walks in --env; default 64")
+    option("--steps", type=int, default=100, metavar="N", help="actions of a walk; default 100")
+    option("--seed", type=int, default=0, metavar="N", help="of walks and draws; default 0")
+    option("--only", action="append", choices=FAMILIES, help="these metrics alone; may be repeated")
+    option(
+        "--control",
+        action="append",
+        default=[],
+        metavar="NAME=RUN",
+        help="another run as a control, such as 'regulariser only=runs/null'; may be repeated",
+    )
+    option(
+        "--nuisance", action="append", metavar="NAME", help="a label that is one; may be repeated"
+    )
+    option("--margin", type=float, default=0.1, help="the LCR that counts as the same; default 0.1")
+    option("--which", choices=["last", "best"], default="last", help="checkpoint; default last")
+    option("--device", metavar="D", help="such as cpu or cuda; default the backend's choice")
+    option("--json", metavar="FILE", help="write everything that was measured, too")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from latentroles.evaluate.encoders import latent_encoder
+    from latentroles.evaluate.evaluate import evaluate
+    from latentroles.train import load
+
+    folders = [Path(folder) for folder in arguments.runs]
+    spec = _spec(folders)
+    latent = arguments.latent or _place_latent(spec, folders[0])
+    target = _writable(arguments.json)
+    data, remarks = _data(arguments, folders[0])
+
+    def model(folder: Path) -> Any:
+        return load(folder, which=arguments.which, device=arguments.device)
+
+    encoders = [latent_encoder(model(folder), latent) for folder in folders]
+    reads = encoders[0][1]
+    controls = {"untrained": latent_encoder(_untrained(folders[0], arguments.device), latent)}
+    for assignment in arguments.control:
+        label, equals, folder = assignment.partition("=")
+        if not equals or not label or not folder:
+            raise SpecError(
+                f"--control takes NAME=RUN, such as 'regulariser only=runs/null'; got "
+                f"{assignment!r}."
+            )
+        controls[label] = latent_encoder(model(Path(folder)), latent)
+    for label, (_, other) in controls.items():
+        if other != reads:
+            raise SpecError(
+                f"the control {label!r} reads a {other}, and {latent} of {folders[0]} a {reads}: "
+                "they cannot stand beside each other. Give a control of the same kind."
+            )
+    found = evaluate(
+        [encode for encode, _ in encoders],
+        data,
+        reads=reads,
+        controls={label: encode for label, (encode, _) in controls.items()},
+        name=latent,
+        nuisance=arguments.nuisance,
+        only=arguments.only or FAMILIES,
+        margin=arguments.margin,
+        episodes=arguments.episodes,
+        steps=arguments.steps,
+        seed=arguments.seed,
+    )
+    found = replace(found, remarks=remarks)
+    print(found.table())
+    if target is not None:
+        _write(target, json.dumps(found.to_json(), allow_nan=False, indent=1))
+    return 0
+
+
+def _spec(folders: list[Path]) -> Spec:
+    """The spec of all runs; SpecError where they are not seeds of one."""
+    from latentroles.train.run import read_run, read_spec
+
+    runs = [(folder, read_run(folder)) for folder in folders]
+    first = runs[0][1]
+    for folder, found in runs:
+        if found.spec_hash != first.spec_hash:
+            raise SpecError(
+                f"Several runs are the seeds of one spec, and {folder} is of another "
+                f"({found.spec}, {found.spec_hash}) than {folders[0]} ({first.spec}, "
+                f"{first.spec_hash}). Evaluate them one by one, or give one as --control NAME=RUN."
+            )
+    if len({found.seed for _, found in runs}) < len(runs):
+        listed = ", ".join(f"{folder} {found.seed}" for folder, found in runs)
+        raise SpecError(
+            f"Several runs count as seeds, and two of these have the same: {listed}. Give each "
+            "seed once."
+        )
+    return Spec.from_json(read_spec(folders[0]))
+
+
+def _place_latent(spec: Spec, folder: Path) -> str:
+    for name, latent in spec.latents.items():
+        if latent.role.name == PLACE.name:
+            return name
+    raise SpecError(
+        f"The spec of {folder} has no latent with the role PLACE. Say which one is measured: "
+        f"--latent {' or '.join(spec.latents) or 'NAME'}."
+    )
+
+
+def _data(arguments: argparse.Namespace, folder: Path) -> tuple[Any, tuple[str, ...]]:
+    """What to measure on, and what is to be said of it."""
+    from latentroles import plugins
+    from latentroles.train.run import read_run
+    from latentroles.train.validation import divide
+
+    if arguments.env is not None:
+        factory = plugins.environment(arguments.env)
+        return factory(**read_parameters(factory, arguments.parameter)), ()
+    if arguments.parameter:
+        raise SpecError("-p sets arguments of an environment: give --env NAME, or leave -p away.")
+    if arguments.data is not None:
+        return arguments.data, ()
+    command = read_run(folder).command
+    if "data" not in command:
+        raise DataError(
+            f"{folder} was not started from the command line, which then does not know its data. "
+            "Give --data FILE or --env NAME."
+        )
+    held = command.get("validation")
+    if held is None:
+        return command["data"], (
+            f"nothing was held out: measured on what it was trained on, {command['data']}",
+        )
+    if isinstance(held, str):
+        return held, ()
+    _, held_out = divide(command["data"], held)
+    return held_out, (f"measured on the {len(held_out)} episodes that were held out",)
+
+
+def _untrained(folder: Path, device: str | None) -> Any:
+    """The model of a run at its initial weights."""
+    from latentroles.compile import compile as compile_spec
+    from latentroles.train.run import read_run, read_spec
+
+    found = read_run(folder)
+    return compile_spec(
+        Spec.from_json(read_spec(folder)),
+        backend=found.backend,
+        seed=found.seed,
+        phase=list(found.steps)[-1],
+        dtype=found.dtype,
+        device=device,
+    )
+
+
+def _writable(path: str | None) -> Path | None:
+    """Where JSON goes, if its folder is there: before minutes are spent, not after."""
+    if path is None:
+        return None
+    target = Path(path)
+    if not target.parent.is_dir() or target.is_dir():
+        raise DataError(f"--json {path}: its folder does not exist, or it is a folder itself.")
+    return target
+
+
+def _write(path: Path, text: str) -> None:
+    from latentroles.files import replace_files
+
+    try:
+        replace_files({path: text.encode()})
+    except OSError as error:
+        raise DataError(f"{path} could not be written: {error.strerror or error}.") from error
