@@ -90,8 +90,8 @@ class Plan:
 
     @cached_property
     def frames(self) -> int:
-        """The smallest T: one more than the frames that any value leaves out."""
-        return 1 + max((n.type.time or 0 for n in self.nodes()), default=0)
+        """The smallest T: one more than the frames that any value leaves out or counts past."""
+        return 1 + max((_left_out(node) for node in self.nodes()), default=0)
 
     def nodes(self) -> list[Node]:
         """Every node, operands first; the bodies of loops are in their loops."""
@@ -100,6 +100,14 @@ class Plan:
     def applications(self) -> dict[str, int]:
         """Module -> how often it is applied in the emitted source, loops counted once."""
         return dict(Counter(node.attrs[0] for node in _applied(self.roots)))
+
+
+def _left_out(node: Node) -> int:
+    """How many frames more than its own least one a value asks for."""
+    if node.kind == "pick" and node.attrs[0] == "time":
+        index = node.attrs[1]
+        return (node.inputs[0].node.type.time or 0) + (index if index >= 0 else -1 - index)
+    return node.type.time or 0
 
 
 def _applied(roots: Iterable["Ref"]) -> Iterator[Node]:
