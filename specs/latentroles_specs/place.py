@@ -45,6 +45,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     frames=12,
     batch=16,
     steps=400,
+    validation=0.1,
     optimisers={"default": lr.adamw(1e-3, weight_decay=1e-4, clip_norm=10.0)},
     columns={"x": "frames", "a": "actions"},
 )
@@ -124,7 +125,9 @@ def place(
     h_to_z = s.module("h_to_z", lr.nn.mlp(dim, dim))
     u = lr.concat(read.t[:-1], action)
     h = s.latent("h", lr.scan(predictor, init=lr.zeros(dim), xs=u), role=lr.DYNAMICS)
-    s.loss("jepa", mse(h_to_z(h.t[1:]), aim.t[1:].stop()), weight=jepa)
+    guess = h_to_z(h.t[1:])
+    s.loss("jepa", mse(guess, aim.t[1:].stop()), weight=jepa)
+    s.measure("jepa_r2", lr.measures.r2(guess, aim.t[1:]))
 
     # What the note refuses on z, or the same on h.
     kind, _, on = objective.rpartition("_")
@@ -133,8 +136,9 @@ def place(
     match kind:
         case "inverse_dynamics":
             head = s.module("inverse_dynamics", lr.nn.mlp(2 * dim, actions))
-            guess = head(lr.concat(now, later))
-            s.loss(objective, lr.losses.cross_entropy(guess, a), weight=weight)
+            logits = head(lr.concat(now, later))
+            s.loss(objective, lr.losses.cross_entropy(logits, a), weight=weight)
+            s.measure("inverse_dynamics_accuracy", lr.measures.accuracy(logits, a))
         case "action_delta":
             delta = s.module("action_delta", lr.nn.linear(actions, dim))
             s.loss(objective, mse(later - now, delta(action)), weight=weight)
@@ -157,6 +161,7 @@ def place(
         elif kind == "rollout_recon":
             decoder = s.module("decoder", lr.nn.conv_decoder(dim, frame))
             loss = mse(decoder(v_hat), x.t[1:].windows(k))
+            s.picture("imagined", decoder(v_hat).k[-1])
         else:
             decoder = s.module("decoder", lr.nn.conv_decoder(dim, frame))
             s.loss("recon", mse(decoder(z.stop()), x))

@@ -1,0 +1,303 @@
+"""`place`: every objective of its note has its verdict, its routes, and gradients to match."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import latentroles as lr
+from latentroles import plugins
+from latentroles.cli import main
+from latentroles.rulebook import RULES
+from latentroles.words import run, word
+from latentroles.words.minigrid import four_rooms
+from latentroles_specs.place import OBJECTIVES, place
+
+DESCRIPTOR = ("invariance", "variance", "covariance")
+SMALL = {"frame": (3, 8, 8), "dim": 8, "horizon": 3, "crop": 1}
+SEES_ALL = {"encoder", "decoder", "predictor", "h_to_z"}
+
+# Objective -> the note's verdict on z, the rules that say it, and what its own loss updates.
+NOTE = {
+    "augmentation_invariance": ("accepted", set(), {"encoder"}),
+    "jepa_input_stopped": ("accepted", set(), {"predictor", "h_to_z"}),
+    "jepa_projected": ("accepted", set(), {"predictor", "h_to_z", "projector"}),
+    "jepa_regularised": (
+        "fragile",
+        {"conditioned-prediction"},
+        {"encoder", "predictor", "h_to_z"},
+    ),
+    "inverse_dynamics_z": ("refused", {"action-identity"}, {"encoder", "inverse_dynamics"}),
+    "action_delta_z": (
+        "refused",
+        {"action-identity", "action-additivity"},
+        {"encoder", "action_delta"},
+    ),
+    "temporal_adjacency_z": ("refused", {"temporal-adjacency"}, {"encoder"}),
+    "rollout_z": ("refused", {"open-loop-rollout"}, {"encoder", "predictor", "h_to_z"}),
+    "rollout_recon_z": ("refused", {"rendered-prediction"}, SEES_ALL),
+    "rollout_project_z": ("refused", {"off-manifold-encoder"}, SEES_ALL),
+    "inverse_dynamics_h": ("accepted", set(), {"predictor", "inverse_dynamics"}),
+    "action_delta_h": ("accepted", set(), {"predictor", "action_delta"}),
+    "temporal_adjacency_h": ("accepted", set(), {"predictor"}),
+    "rollout_h": ("accepted", set(), {"predictor", "h_to_z"}),
+    "rollout_recon_h": ("accepted", set(), SEES_ALL - {"encoder"}),
+    "rollout_project_h": ("accepted", set(), SEES_ALL - {"encoder"}),
+}
+# What an objective of h puts on z once its gate into h is open.
+H_ON_Z = {
+    "inverse_dynamics_h": {"action-leak"},
+    "action_delta_h": {"action-leak"},
+    "temporal_adjacency_h": {"conditioned-prediction"},
+    "rollout_h": {"open-loop-rollout"},
+    "rollout_recon_h": {"rendered-prediction"},
+    "rollout_project_h": set(),
+}
+# JAX takes seconds to compile each: every kind of objective, on z or on h.
+ON_JAX = (
+    "augmentation_invariance",
+    "jepa_projected",
+    "jepa_regularised",
+    "inverse_dynamics_z",
+    "action_delta_h",
+    "rollout_recon_h",
+    "rollout_project_h",
+)
+REFUSED = [name for name, (verdict, *_) in NOTE.items() if verdict == "refused"]
+STRAINED = [name for name, (_, rules, _) in NOTE.items() if rules]
+
+
+def loss_of(objective: str) -> str:
+    """The loss that an objective is named for."""
+    if objective == "augmentation_invariance":
+        return "invariance"
+    return "jepa" if objective.startswith("jepa") else objective
+
+
+def small(objective: str, **arguments) -> lr.Spec:
+    return place(objective, **SMALL, **arguments)
+
+
+def judged(report: lr.Report) -> set[tuple[str, str | None, str | None]]:
+    """(severity, loss, subject and rule) of everything but notes."""
+    return {(f.severity, f.loss, f.subject, f.rule) for f in report if f.severity != "note"}
+
+
+# The note's verdicts ------------------------------------------------------------------------------
+
+
+def test_every_objective_is_judged():
+    assert set(NOTE) == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("objective", NOTE)
+def test_the_verdict_is_the_notes(objective):
+    verdict, rules, _ = NOTE[objective]
+    level = {"accepted": None, "fragile": "warning", "refused": "error"}[verdict]
+    report = lr.check(small(objective))
+    assert judged(report) == {(level, loss_of(objective), "z", rule) for rule in rules}
+    assert report.verdicts[loss_of(objective)]["z"] >= rules
+    assert (report.ok, report.clean) == (verdict != "refused", verdict == "accepted")
+
+
+def test_the_default_is_what_the_note_recommends():
+    assert place().hash == place("jepa_input_stopped").hash
+    report = lr.check(place())
+    assert report.clean
+    assert not report.allowed
+    assert report.verdicts["jepa"]["z"] == {"isolated"}
+
+
+@pytest.mark.parametrize("objective", STRAINED)
+def test_an_allowance_covers_what_the_objective_strains_and_no_more(objective):
+    report = lr.check(small(objective, allow_because="to see what it does"))
+    assert report.clean
+    assert {(f.rule, f.subject) for f in report.allowed} == {
+        (rule, "z") for rule in NOTE[objective][1]
+    }
+    assert not report.of("unused-allowance")
+
+
+@pytest.mark.parametrize("objective", set(NOTE) - set(STRAINED))
+def test_what_strains_nothing_takes_no_allowance(objective):
+    with pytest.raises(lr.SpecError, match=f"allow_because .*{objective!r} does not"):
+        small(objective, allow_because="why not")
+
+
+@pytest.mark.parametrize("objective", set(NOTE) - {"inverse_dynamics_z", "rollout_recon_z"})
+def test_without_its_spread_z_may_collapse(objective):
+    """Of the three losses of the descriptor it is the variance that keeps z from a constant."""
+    (unmet,) = lr.check(small(objective, variance=0.0)).of("requirement-unmet")
+    assert (unmet.subject, unmet.severity) == ("z", "warning")
+
+
+@pytest.mark.parametrize("objective", ["inverse_dynamics_z", "rollout_recon_z"])
+def test_two_refused_objectives_would_keep_z_from_collapsing(objective):
+    """A constant z tells neither the actions nor the frames."""
+    assert not lr.check(small(objective, variance=0.0)).of("requirement-unmet")
+
+
+def test_the_notes_own_snippet_is_jepa_with_its_whole_gradient_and_no_descriptor():
+    bare = dict.fromkeys(DESCRIPTOR, 0.0)
+    report = lr.check(small("jepa_regularised", into_encoder=1.0, **bare))
+    assert report.ok
+    assert {f.rule for f in report.warnings} == {"conditioned-prediction", "requirement-unmet"}
+
+
+# Routes and gates ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", NOTE)
+def test_the_routes_of_an_objective(objective):
+    routes, own = lr.routes(small(objective)), loss_of(objective)
+    assert routes[own].modules == NOTE[objective][2]
+    for loss in DESCRIPTOR:
+        assert routes[loss].modules == {"encoder"}
+    others = set(routes) - {own, *DESCRIPTOR}
+    assert not any("encoder" in routes[loss].modules for loss in others)
+
+
+@pytest.mark.parametrize("objective", REFUSED)
+def test_closing_the_gate_takes_the_objective_off_z(objective):
+    """But for an encoder that it applies to what it imagined, and a loss that is left with nothing
+    to train."""
+    left = {
+        "rollout_project_z": {("error", "rollout_project_z", "z", "off-manifold-encoder")},
+        "temporal_adjacency_z": {("error", "temporal_adjacency_z", None, "dead-route")},
+    }
+    report = lr.check(small(objective).with_gates(z_to_objective=False))
+    assert judged(report) == left.get(objective, set())
+    isolated = report.verdicts[objective]["z"] == {"isolated"}
+    assert isolated is (objective != "rollout_project_z")
+
+
+@pytest.mark.parametrize("objective", H_ON_Z)
+def test_an_objective_of_h_is_a_repair_while_the_gate_into_h_is_closed(objective):
+    report = lr.check(small(objective).with_gates(z_to_h=True))
+    on_z = report.verdicts[objective]["z"]
+    assert on_z == H_ON_Z[objective] if H_ON_Z[objective] else on_z != {"isolated"}
+    assert lr.check(small(objective)).verdicts[objective]["z"] == {"isolated"}
+
+
+def test_a_projection_keeps_z_clean_only_behind_a_stop():
+    """The note's option C names no stop; without one its loss shapes z as option B does."""
+    opened = lr.check(small("jepa_projected").with_gates(z_to_h=True))
+    assert opened.verdicts["jepa"]["z"] == {"conditioned-prediction"}
+    assert lr.check(small("jepa_projected")).verdicts["jepa"]["z"] == {"isolated"}
+
+
+@pytest.mark.parametrize("objective", set(REFUSED) - {"temporal_adjacency_z"})
+def test_stops_mend_what_is_refused(objective):
+    mended = lr.enforce(small(objective))
+    assert mended.report.ok
+    assert mended.stops
+
+
+# Both backends ------------------------------------------------------------------------------------
+
+
+class Trained(NamedTuple):
+    losses: list[dict[str, float]]
+    weights: dict[str, dict[str, np.ndarray]]
+
+
+@functools.cache
+def trained(objective: str, backend: str) -> Trained:
+    """Three steps on noise, in float64; an optimiser that couples no modules."""
+    model = lr.compile(small(objective), backend=backend, dtype="float64")
+    trainer = plugins.backend(backend).trainer(model, {"default": lr.adam(0.01)})
+    rng = np.random.default_rng(0)
+    losses = []
+    for step in range(3):
+        batch = {"x": rng.random((3, 5, 3, 8, 8)), "a": rng.integers(0, 3, (3, 4))}
+        losses.append(trainer.step(batch, step))
+    return Trained(losses, lr.weights(trainer.model))
+
+
+def encoder_moved_by(objective: str, backend: str) -> float:
+    """How far the objective takes the encoder from where the descriptor alone takes it."""
+    alone = trained("augmentation_invariance", backend).weights["encoder"]
+    own = trained(objective, backend).weights["encoder"]
+    return max(float(np.abs(own[path] - alone[path]).max()) for path in own)
+
+
+@pytest.mark.parametrize("objective", NOTE)
+def test_an_accepted_objective_leaves_the_encoder_where_the_descriptor_takes_it(objective):
+    losses = trained(objective, "torch").losses
+    assert np.isfinite([list(step.values()) for step in losses]).all()
+    moved = encoder_moved_by(objective, "torch")
+    assert moved > 1e-6 if objective in STRAINED else moved == 0.0
+
+
+@pytest.mark.parametrize("objective", ON_JAX)
+def test_jax_takes_the_steps_that_torch_takes(objective):
+    torch, jax = (trained(objective, backend) for backend in ("torch", "jax"))
+    for ours, theirs in zip(torch.losses, jax.losses, strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-8)
+    moved = encoder_moved_by(objective, "jax")
+    assert moved > 1e-6 if objective in STRAINED else moved <= 1e-12
+
+
+def test_z_of_a_frame_returns_with_the_frame_whatever_it_was_trained_for():
+    """The note says that z does not; z of a frame cannot but return with the frame."""
+    spec = place("inverse_dynamics_z", dim=8)
+    model = lr.compile(spec, backend="torch")
+    maze = four_rooms()
+    states = run(maze, maze.reset(seed=0), word(maze, "left, right"))
+    frames = np.stack([frame_of(maze, state) for state in states])
+    z = model.encode(frames[None], "z")[0]
+    assert (z[0] == z[2]).all()
+    assert (z[0] != z[1]).any()
+
+
+def frame_of(maze, state) -> np.ndarray:
+    maze.restore(state)
+    return maze.frame()
+
+
+# The command line, and bad input -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", REFUSED)
+def test_a_refused_objective_is_not_trained_and_the_findings_say_why(objective, capsys):
+    assert main(["train", "place", "-p", f"objective={objective}"]) == 2
+    said = capsys.readouterr().err
+    for rule in NOTE[objective][1]:
+        assert f"{RULES[rule].code} {rule}: loss `{objective}`" in said
+    assert "s.allow(" in said
+
+
+def test_the_default_is_clean_on_the_command_line(capsys):
+    assert main(["check", "place", "--strict"]) == 0
+    assert "isolated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"objective": "inverse_dynamic_z"}, r"objective must be one of .*'inverse_dynamics_z'\?"),
+        ({"objective": None}, "objective must be one of"),
+        ({"horizon": 1}, "horizon .* at least 2; received 1"),
+        ({"horizon": 2.5}, "horizon .* integer"),
+        ({"into_encoder": 0.0}, "into_encoder must be a number greater than 0"),
+        ({"dim": 0}, "dim .* at least 1"),
+        ({"actions": 0}, "positive number"),
+        ({"frame": (3, 7, 8)}, "each side of the frame"),
+        ({"frame": (8, 8)}, "frame"),
+        ({"variance": -1.0}, "weight"),
+        ({"crop": -1}, "crop"),
+        ({"crop": 0, "noise": 0.0, "brightness": 0.0}, "augment changes something"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(lr.SpecError, match=message):
+        place(**{**SMALL, **arguments})
+
+
+@pytest.mark.parametrize("objective", ["rollout_z", "rollout_h"])
+def test_a_horizon_longer_than_the_window_is_refused(objective):
+    model = lr.compile(place(objective, **{**SMALL, "horizon": 5}), backend="torch")
+    batch = {"x": np.zeros((2, 5, 3, 8, 8)), "a": np.zeros((2, 4), int)}
+    with pytest.raises(lr.LatentrolesError, match="at least 6 frames, 'x' has 5"):
+        lr.gradients(model, batch)
