@@ -9,7 +9,7 @@ from typing import Any
 from latentroles.commands.specs import add_parameters, read_parameters
 from latentroles.errors import DataError, SpecError
 from latentroles.evaluate.measured import FAMILIES
-from latentroles.roles import PLACE
+from latentroles.evaluate.runs import own_data, place_latent, untrained
 from latentroles.spec import Spec
 
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     folders = [Path(folder) for folder in arguments.runs]
     spec = _spec(folders)
-    latent = arguments.latent or _place_latent(spec, folders[0])
+    latent = arguments.latent or place_latent(spec, folders[0])
     target = _writable(arguments.json)
     data, remarks = _data(arguments, folders[0])
 
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     encoders = [latent_encoder(model(folder), latent) for folder in folders]
     reads = encoders[0][1]
-    controls = {"untrained": latent_encoder(_untrained(folders[0], arguments.device), latent)}
+    controls = {"untrained": latent_encoder(untrained(folders[0], arguments.device), latent)}
     for assignment in arguments.control:
         label, equals, folder = assignment.partition("=")
         if not equals or not label or not folder:
@@ -126,21 +126,9 @@ def _spec(folders: list[Path]) -> Spec:
     return Spec.from_json(read_spec(folders[0]))
 
 
-def _place_latent(spec: Spec, folder: Path) -> str:
-    for name, latent in spec.latents.items():
-        if latent.role.name == PLACE.name:
-            return name
-    raise SpecError(
-        f"The spec of {folder} has no latent with the role PLACE. Say which one is measured: "
-        f"--latent {' or '.join(spec.latents) or 'NAME'}."
-    )
-
-
 def _data(arguments: argparse.Namespace, folder: Path) -> tuple[Any, tuple[str, ...]]:
     """What to measure on, and what is to be said of it."""
     from latentroles import plugins
-    from latentroles.train.run import read_run
-    from latentroles.train.validation import divide
 
     if arguments.env is not None:
         factory = plugins.environment(arguments.env)
@@ -149,37 +137,7 @@ def _data(arguments: argparse.Namespace, folder: Path) -> tuple[Any, tuple[str, 
         raise SpecError("-p sets arguments of an environment: give --env NAME, or leave -p away.")
     if arguments.data is not None:
         return arguments.data, ()
-    command = read_run(folder).command
-    if "data" not in command:
-        raise DataError(
-            f"{folder} was not started from the command line, which then does not know its data. "
-            "Give --data FILE or --env NAME."
-        )
-    held = command.get("validation")
-    if held is None:
-        return command["data"], (
-            f"nothing was held out: measured on what it was trained on, {command['data']}",
-        )
-    if isinstance(held, str):
-        return held, ()
-    _, held_out = divide(command["data"], held)
-    return held_out, (f"measured on the {len(held_out)} episodes that were held out",)
-
-
-def _untrained(folder: Path, device: str | None) -> Any:
-    """The model of a run at its initial weights."""
-    from latentroles.compile import compile as compile_spec
-    from latentroles.train.run import read_run, read_spec
-
-    found = read_run(folder)
-    return compile_spec(
-        Spec.from_json(read_spec(folder)),
-        backend=found.backend,
-        seed=found.seed,
-        phase=list(found.steps)[-1],
-        dtype=found.dtype,
-        device=device,
-    )
+    return own_data(folder)
 
 
 def _writable(path: str | None) -> Path | None:
