@@ -8,6 +8,7 @@ import numpy as np
 from latentroles.evaluate.figure import INK, figure, save
 
 _WINDOWS, _FRAMES = 4, 8
+_LEAST = 4  # columns, so that the title has room
 # In inches: the width of a frame, the room for names, and that between lines and windows.
 _CELL, _NAMES, _BETWEEN_LINES, _BETWEEN_WINDOWS, _TITLE = 0.8, 1.3, 0.04, 0.18, 0.4
 
@@ -36,17 +37,18 @@ def draw(
     """
     lines = arranged(pictures, observations)
     windows = min(_WINDOWS, *(len(frames) for _, frames in lines))
-    sizes = [strip(frames[0]).shape for _, frames in lines]
-    heights = [_CELL * _FRAMES * high / wide for high, wide, _ in sizes]
+    columns = min(_FRAMES, max(_LEAST, *(frames.shape[1] for _, frames in lines)))
+    sizes = [strip(frames[0], columns).shape for _, frames in lines]
+    heights = [_CELL * columns * high / wide for high, wide, _ in sizes]
     block = sum(heights) + _BETWEEN_LINES * (len(lines) - 1) + _BETWEEN_WINDOWS
-    width, height = _NAMES + _CELL * _FRAMES + 0.1, _TITLE + windows * block
+    width, height = _NAMES + _CELL * columns + 0.1, _TITLE + windows * block
     drawn = figure(width, height)
     for window in range(windows):
         top = height - _TITLE - window * block
         for (name, frames), high in zip(lines, heights, strict=True):
-            place = (_NAMES / width, (top - high) / height, _CELL * _FRAMES / width, high / height)
+            place = (_NAMES / width, (top - high) / height, _CELL * columns / width, high / height)
             axes = drawn.add_axes(place)
-            axes.imshow(strip(frames[window]), interpolation="nearest", aspect="auto")
+            axes.imshow(strip(frames[window], columns), interpolation="nearest", aspect="auto")
             axes.axis("off")
             middle = (top - high / 2) / height
             drawn.text(
@@ -77,13 +79,13 @@ def arranged(
     return [*lines, *rest.items()]
 
 
-def strip(frames: np.ndarray) -> np.ndarray:
+def strip(frames: np.ndarray, columns: int) -> np.ndarray:
     """The first frames (time, C, H, W) side by side: (H, width, 3) in [0, 1], the rest white."""
-    shown = frames[:_FRAMES].astype(np.float32) / (255.0 if frames.dtype == np.uint8 else 1.0)
+    shown = frames[:columns].astype(np.float32) / (255.0 if frames.dtype == np.uint8 else 1.0)
     shown = np.clip(np.nan_to_num(shown), 0.0, 1.0)
     count, _, high, wide = shown.shape
     gap = max(1, wide // 24)
-    canvas = np.ones((high, _FRAMES * (wide + gap) - gap, 3), np.float32)
+    canvas = np.ones((high, columns * (wide + gap) - gap, 3), np.float32)
     for i in range(count):
         start = i * (wide + gap)
         canvas[:, start : start + wide] = np.moveaxis(shown[i], 0, -1)
