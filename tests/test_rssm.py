@@ -82,10 +82,11 @@ def test_check_says_what_is_wrong_with_a_shared_gradient(posterior):
     assert rules(one_step=1.0) == {}  # from behind the gate, pixels reach the decoder alone
 
 
-def test_one_step_is_a_loss_where_it_has_a_weight():
-    assert set(small().losses) == set(NOTE)
-    routes = lr.routes(small(one_step=0.5))
-    assert routes["one_step"].modules == RSSM | {"decoder"}
+def test_one_step_is_a_measure_or_where_it_has_a_weight_a_loss():
+    assert (set(small().losses), set(small().measures)) == (set(NOTE), {"one_step"})
+    weighed = small(one_step=0.5)
+    assert (set(weighed.losses), set(weighed.measures)) == ({*NOTE, "one_step"}, set())
+    assert lr.routes(weighed)["one_step"].modules == RSSM | {"decoder"}
     assert set(small(kld=0.0, rssm=0.0).losses) == {"rec"}
 
 
@@ -297,3 +298,18 @@ def test_a_window_of_one_frame_is_refused(tmp_path):
     s = small()
     with pytest.raises(lr.DataError, match="at least 2 frames"):
         lr.train(s, Draws(s, frames=1), out=tmp_path / "run", display=False)
+
+
+def test_actions_beyond_their_box_are_refused(tmp_path):
+    class Raw(Draws):
+        def batch(self, step):
+            held = super().batch(step)
+            return {**held, "a": self.scale * held["a"].astype(np.float32)}
+
+    data = Raw(small(actions=BOX))
+    options = {"steps": 1, "display": False}
+    data.scale = 180.0
+    with pytest.raises(lr.DataError, match=r"'a' is declared Box\(-1, 1\).*Normalise the column"):
+        lr.train(data.spec, data, out=tmp_path / "raw", **options)
+    data.scale = 1.0 + 1e-7  # no more than rounding
+    assert lr.train(data.spec, data, out=tmp_path / "fine", **options).steps == 1

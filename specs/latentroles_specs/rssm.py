@@ -108,7 +108,14 @@ def rssm(
     s.loss("rec", pixels * lr.losses.mse(x_hat, x), weight=rec)
     s.loss("kld", _divergence([part.t[0] for part in q], standard, classes), weight=kld)
     s.loss("rssm", _divergence([part.t[1:] for part in q_in], p, classes), weight=rssm)
-    s.loss("one_step", pixels * lr.losses.mse(x_next, x.t[1:]), weight=one_step)
+    ahead = pixels * lr.losses.mse(x_next, x.t[1:])
+    if one_step:
+        s.loss("one_step", ahead, weight=one_step)
+    else:
+        s.measure("one_step", ahead)
+    if frame[0] in (1, 3):
+        s.picture("reconstruction", x_hat)
+        s.picture("prediction", x_next)
     s.allow(
         "observation-sufficiency",
         loss="rec",

@@ -10,7 +10,7 @@ import numpy as np
 from latentroles.data import Trajectories, Windows
 from latentroles.data.windows import DEFAULT_COLUMNS
 from latentroles.errors import DataError, nearest
-from latentroles.spec import Discrete, Expr, Spec
+from latentroles.spec import Box, Discrete, Expr, Spec
 from latentroles.train.loop import Batch, Data
 
 _KINDS = {"float": "fu", "int": "iu", "bool": "b"}  # uint8 frames are scaled to floats
@@ -134,6 +134,14 @@ class Batches:
                 raise DataError(
                     f"{name!r} is declared Discrete({space.n}), 0 to {space.n - 1}; the batch has "
                     f"{low} to {high}. Declare as many as the data has."
+                )
+        if isinstance(space, Box) and array.size:
+            low, high = float(array.min()), float(array.max())
+            rounding = 1e-6 * (space.high - space.low)
+            if low < space.low - rounding or high > space.high + rounding:
+                raise DataError(
+                    f"{name!r} is declared Box({space.low:g}, {space.high:g}); the batch has "
+                    f"{low:g} to {high:g}. Normalise the column, or declare the range that it has."
                 )
 
 
