@@ -1,0 +1,498 @@
+"""`lr.evaluate` and `latentroles evaluate`, end to end: M14, verdicts, data, and wrong input."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import latentroles as lr
+from latentroles.cli import main
+from latentroles.data import Trajectories
+from latentroles.errors import DataError, EncoderError, SpecError
+from latentroles.evaluate.controls import dead_reckoned, raw_frames, views_of
+from latentroles.evaluate.encoders import latent_encoder
+from latentroles.evaluate.measured import METRICS, measure
+from latentroles.evaluate.sources import read
+from latentroles.evaluate.visits import Visits, past_actions
+from latentroles.words.corridor import corridor
+from latentroles.words.gridworld import gridworld
+from latentroles.words.minigrid import dynamic_obstacles, four_rooms
+
+CELLS = 5
+SHORT = {"episodes": 12, "steps": 30}
+QUICK = {**SHORT, "only": ["spreads"], "standard_controls": False}
+
+
+def shown():
+    """A corridor whose frame shows the last action beside the cell."""
+    return corridor(cells=CELLS, noop=True, last_action=True)
+
+
+def cells(frames):
+    return frames[:, :CELLS]
+
+
+def frame_id(frames):
+    """A vector for each frame that is drawn from its bytes: two frames are as far as any two."""
+    seeds = [int.from_bytes(np.packbits(f > 0).tobytes(), "little") for f in frames]
+    return np.stack([np.random.default_rng(seed).standard_normal(8) for seed in seeds])
+
+
+def constant(frames):
+    return np.ones((len(frames), 3))
+
+
+# M14 ----------------------------------------------------------------------------------------------
+
+
+def test_m14_an_oracle_passes_and_a_number_for_each_frame_fails():
+    oracle = lr.evaluate(cells, shown(), **SHORT)
+    assert oracle.verdict == "pass"
+    assert oracle.value("r1_hard").mean == 1.0
+    assert oracle.value("leak_last_noisy").mean < 0.05
+    hashed = lr.evaluate(frame_id, shown(), **SHORT)
+    assert hashed.verdict == "fail"
+    assert hashed.value("lcr_unlike").mean > 0.8
+    assert hashed.value("r1_hard").mean < 0.5 * oracle.value("r1_hard").mean
+    last = hashed.seeds[0].values
+    assert last["leak_last"] > 0.8 * last["leak_last_entropy"]
+
+
+def test_a_constant_is_degenerate_and_nothing_else():
+    found = lr.evaluate(constant, shown(), **SHORT, only=["retrieval", "spreads", "collapse"])
+    assert found.verdict == found.claim.verdict == "degenerate (collapsed)"
+    assert found.value("auc").mean == pytest.approx(0.5)
+    assert found.value("lcr") is None
+    assert "degenerate (collapsed)" in found.table()
+
+
+@pytest.mark.parametrize("encode", [cells, frame_id])
+def test_it_is_vacuous_where_the_frame_is_the_place(encode):
+    found = lr.evaluate(encode, corridor(cells=CELLS), **QUICK)
+    assert found.verdict == found.claim.verdict == "vacuous here"
+    assert "every visit to a place shows the same frame" in str(found)
+
+
+def test_memory_is_no_vacuity():
+    stacked = lambda frames, actions: np.hstack([frames, np.vstack([frames[:1], frames[:-1]])])  # noqa: E731
+    found = lr.evaluate(stacked, corridor(cells=CELLS), reads="history", **SHORT, only=["spreads"])
+    assert found.verdict == "fail"
+    alone = lambda frames, actions: frames  # noqa: E731
+    assert lr.evaluate(alone, corridor(cells=CELLS), reads="history", **QUICK).verdict == "pass"
+
+
+def test_every_control_stands_beside_every_metric():
+    given = {"untrained": frame_id}
+    only = ["retrieval", "spreads", "collapse"]
+    found = lr.evaluate(cells, shown(), controls=given, **SHORT, only=only)
+    assert list(found.controls) == [
+        "untrained",
+        *("oracle place", "raw frame", "constant", "time index", "dead-reckoned"),
+        "shuffled places",
+    ]
+    for measured in found.controls.values():
+        assert set(measured.values) == set(found.metrics)
+    for name in ("r1_hard", "auc", "probe"):
+        best = found.controls["oracle place"].values[name]
+        assert best == 1.0 >= found.controls["shuffled places"].values[name] + 0.3
+    assert found.controls["dead-reckoned"].values["reckoning"] == pytest.approx(1)
+    assert found.controls["constant"].degenerate
+
+
+def test_walks_are_the_same_for_the_same_seed():
+    first, again, other = (
+        lr.evaluate(frame_id, shown(), **QUICK, seed=seed).to_json() for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+# Seeds --------------------------------------------------------------------------------------------
+
+
+def leaky(size):
+    return lambda frames: np.hstack([cells(frames), size * frames[:, CELLS:]])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "verdict", "claim"),
+    [
+        ([0.0], "pass", "not enough seeds to say"),
+        ([0.01, 0.02, 0.01], "pass", "equivalent"),
+        ([0.6, 0.7, 0.65], "fail", "not equivalent"),
+        ([0.01, 0.3], "fail", "not enough seeds to say"),
+    ],
+)
+def test_one_run_says_nothing_about_another(sizes, verdict, claim):
+    found = lr.evaluate([leaky(size) for size in sizes], shown(), **QUICK)
+    assert (found.verdict, found.claim.verdict) == (verdict, claim)
+    over = found.value("lcr")
+    assert over.seeds == len(sizes)
+    assert (over.low is None) == (len(sizes) == 1)
+
+
+def test_a_margin_is_a_choice():
+    assert lr.evaluate(leaky(0.3), shown(), **QUICK, margin=0.5).verdict == "pass"
+    assert lr.evaluate(leaky(0.3), shown(), **QUICK, margin=0.05).verdict == "fail"
+
+
+# What comes out -----------------------------------------------------------------------------------
+
+
+def test_json_holds_every_metric_with_its_meaning_and_controls():
+    found = lr.evaluate([cells, frame_id], shown(), **SHORT)
+    text = json.dumps(found.to_json(), allow_nan=False)
+    data = json.loads(text)
+    assert (data["format"], data["version"]) == ("latentroles-evaluation", 1)
+    assert set(METRICS) <= set(data["metrics"])
+    for name, metric in data["metrics"].items():
+        assert metric["meaning"], name
+        assert len(metric["seeds"]) == 2
+        assert set(metric["controls"]) == set(found.controls)
+    assert data["verdict"] == "fail"
+    assert data["encoders"][1]["nuisances"]["last"]["differ"] > 0.8
+    assert len(data["encoders"][0]["drift"]["lengths"]) > 2
+    assert str(found) == found.table()
+    assert "LCR, unlike frames" in str(found)
+
+
+def test_arrays_of_both_frameworks_will_do():
+    import jax.numpy as jnp
+    import torch
+
+    plain = lr.evaluate(cells, shown(), **QUICK).to_json()
+    convert = (
+        lambda f: torch.tensor(cells(f), requires_grad=True).to(torch.bfloat16),
+        lambda f: jnp.asarray(cells(f)),
+    )
+    for encode in convert:
+        assert lr.evaluate(encode, shown(), **QUICK).to_json() == plain
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def trajectories(frames=None, **changes):
+    environment = shown()
+    source = read(environment, **SHORT)
+    columns = {
+        "frames": source.frames if frames is None else frames,
+        "actions": source.actions,
+        "pose": source.visits.pose,
+        "offsets": source.offsets,
+        "environment": "corridor",
+        "action_names": environment.actions,
+        "labels": {"place": source.visits.place, "last": source.visits.nuisance["last"]},
+    }
+    return Trajectories(**{**columns, **changes})
+
+
+def test_a_file_is_measured_like_the_walks_in_it(tmp_path):
+    path = tmp_path / "walks.h5"
+    trajectories().save(path)
+    walked = lr.evaluate(frame_id, shown(), **QUICK).seeds[0].values
+    for data in (path, str(path), trajectories()):
+        found = lr.evaluate(frame_id, data, **QUICK)
+        assert found.nuisances == ("last",)
+        assert found.seeds[0].values == pytest.approx(walked)
+
+
+def test_a_label_that_is_a_function_of_place_is_no_nuisance():
+    data = trajectories()
+    labels = {**data.labels, "twice": 2 * data.labels["place"][:, 0]}
+    assert lr.evaluate(cells, trajectories(labels=labels), **QUICK).nuisances == ("last",)
+    none = lr.evaluate(cells, trajectories(labels=labels), **QUICK, nuisance=[])
+    assert none.nuisances == ()
+
+
+def test_headings_are_a_nuisance_of_four_rooms_and_frames_alias():
+    found = lr.evaluate(
+        lambda f: f[:, :, ::8, ::8].reshape(len(f), -1) / 255.0,
+        four_rooms(),
+        **{**QUICK, "only": ["spreads", "leakage"]},
+        lags=[],
+    )
+    assert found.nuisances == ("direction",)
+    assert found.aliased > 0.2
+    assert any("seen at another place" in note for note in found.notes)
+    turned = found.seeds[0].nuisances["direction"]
+    assert turned.magnitudes == (1.0, 2.0)  # the shorter way round
+    assert turned.differ > turned.agree == 0.0
+
+
+def test_movers_are_split_by_though_they_are_no_numbers():
+    found = lr.evaluate(
+        lambda f: f[:, :, ::8, ::8].reshape(len(f), -1) / 255.0, dynamic_obstacles(), **QUICK
+    )
+    assert found.nuisances == ("direction", "movers")
+
+
+def test_near_places_are_not_counted_as_apart():
+    smooth = lambda frames: np.argmax(cells(frames), axis=1)[:, None].astype(float)  # noqa: E731
+    plain = read(shown(), **SHORT)
+    grid = read(shown(), **SHORT, distance="grid", tolerance=1.0)
+    z = smooth(plain.frames)
+    assert grid.visits.distance[0].tolist() == [0, 1, 2, 3, 4]
+    beside = [measure(s.visits, z, only=["retrieval"]).retrieval.pairs for s in (plain, grid)]
+    assert beside[1][0] == beside[0][0]
+    assert beside[1][1] < beside[0][1]
+
+
+def test_dead_reckoning_is_right_until_the_first_wall():
+    source = read(gridworld(layout=["......"] * 6), episodes=4, steps=3, seed=1)
+    visits = source.visits
+    reckoned = dead_reckoned(visits)[:, :2]
+    start = visits.pose[np.flatnonzero(visits.time == 0)][visits.episode, :2]
+    still = np.r_[False, np.abs(np.diff(visits.pose[:, :2], axis=0)).max(axis=1) == 0]
+    free = np.array([not still[(visits.episode == e)][1:].any() for e in visits.episode])
+    assert free.any()
+    assert np.array_equal((reckoned + start)[free], visits.pose[free, :2])
+
+
+def test_raw_frames_keep_their_distances():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(256, size=(40, 3, 12, 12)).astype(np.uint8)[rng.integers(40, size=90)]
+    flat, short = frames.reshape(90, -1).astype(float), raw_frames(frames)
+    assert short.shape[1] <= 40
+    far = lambda z: np.linalg.norm(z[:, None] - z[None], axis=-1)  # noqa: E731
+    assert far(short) == pytest.approx(far(flat), abs=1e-6 * far(flat).max())
+    assert len(np.unique(views_of(frames))) == len(np.unique(flat, axis=0))
+
+
+def test_past_actions_end_at_the_start_of_an_episode():
+    found = past_actions(np.array([1, 2, 3, 4, 5]), np.array([0, 3, 4, 8]), 3)
+    rows = [[-1, -1, -1], [1, -1, -1], [2, 1, -1], [-1, -1, -1]]
+    assert found.tolist() == [*rows, [-1, -1, -1], [3, -1, -1], [4, 3, -1], [5, 4, 3]]
+
+
+# Wrong input --------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "place": np.array([0, 1, 0, 1]),
+    "episode": np.array([0, 0, 1, 1]),
+    "time": np.array([0, 1, 0, 1]),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"place": np.zeros(4, int)}, r"all to one place, \(0,\): nothing is apart"),
+        ({"episode": np.zeros(4, int)}, "no place is visited again: 4 visits to 2 places"),
+        ({"place": np.arange(4)}, "no place is visited again"),
+        ({"place": np.array([0.5, 1, 0.5, 1])}, "integers, N at least 1; got float64"),
+        ({"place": np.zeros(0, int)}, "N at least 1"),
+        ({"episode": np.zeros(3, int)}, r"episode has one value for each of the 4 visits"),
+        ({"time": np.array([0, 1, np.nan, 1])}, "time holds NaN"),
+        ({"nuisance": {"light": np.zeros(5)}}, "nuisance 'light' has one value for each of the 4"),
+        ({"actions": np.zeros((3, 2), int)}, r"actions has one row for each of the 4 visits"),
+        ({"pose": np.zeros((4, 2))}, r"\(4, 3\); got float64 \(4, 2\)"),
+        ({"view": np.zeros(4)}, "view has one value"),
+        ({"distance": np.zeros((3, 3))}, r"\(2, 2\); got \(3, 3\)"),
+        ({"distance": np.ones((2, 2)), "tolerance": 3.0}, "no two places are farther apart"),
+    ],
+)
+def test_visits_that_mean_nothing_are_refused(changes, message):
+    with pytest.raises(DataError, match=message):
+        Visits(**{**COLUMNS, **changes})
+
+
+def test_places_that_all_look_alike_are_not_compared():
+    visits = Visits(**COLUMNS, view=np.zeros(4, int))
+    with pytest.raises(DataError, match="every two visits to different places show identical"):
+        measure(visits, np.eye(4), only=["retrieval"])
+
+
+def test_a_dead_dimension_is_noted():
+    visits = Visits(**COLUMNS)
+    z = np.array([[0.0, 5, 1], [1, 5, 0], [0, 5, 1], [1, 5, 1]])
+    assert measure(visits, z, only=["spreads"]).notes == ("1 of 3 dimensions never change: 1",)
+
+
+def test_actions_that_are_not_known_do_not_leak():
+    with pytest.raises(DataError, match=r"needs `actions` with 1 columns; there are 0"):
+        measure(Visits(**COLUMNS), np.eye(4), only=["leakage"], lags=[1])
+
+
+@pytest.mark.parametrize(
+    ("encode", "message"),
+    [
+        (lambda f: f[0], r"one vector for each of \d+ visits, \(\d+, D\); got"),
+        (lambda f: f[:, 0], "one vector for each"),
+        (lambda f: f[:, :0], "one vector for each"),
+        (lambda f: np.where(f == f[:1], np.nan, f), "not finite at"),
+        (3, "an encoder is a callable from frames to vectors, got int"),
+    ],
+)
+def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
+    with pytest.raises(EncoderError, match=message):
+        lr.evaluate(encode, shown(), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"reads": "pixels"}, SpecError, "reads must be one of 'frame', 'history'"),
+        ({"only": ["leaks"]}, SpecError, "only must be one of 'retrieval'.*Did you mean"),
+        ({"only": "leakage"}, SpecError, "only= is a list"),
+        ({"margin": 0}, SpecError, "margin must be a number greater than 0"),
+        ({"lags": [0]}, SpecError, "lags"),
+        ({"lags": [99]}, DataError, "needs `actions` with 99 columns"),
+        ({"episodes": 0}, SpecError, "episodes"),
+        ({"nuisance": ["wind"]}, DataError, "nuisance= lists some of last; got 'wind'"),
+        ({"nuisance": "last"}, DataError, "nuisance= lists some of last"),
+        ({"distance": "far"}, DataError, "distance= is None, 'grid', or a function"),
+        ({"controls": {"constant": cells}}, SpecError, "'constant', which is measured anyway"),
+        ({"steps": 1, "episodes": 1, "tau": 50}, DataError, "no place is visited again|one place"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(arguments, error, message):
+    both = {**QUICK, "only": ["leakage"], **arguments}
+    if "controls" in arguments:
+        both["standard_controls"] = True
+    with pytest.raises(error, match=message):
+        lr.evaluate(cells, shown(), **both)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (3, "got int"),
+        ("missing.h5", "there is no such file"),
+        (lambda: trajectories(labels={}), "have no label `place`"),
+        (
+            lambda: trajectories(labels={"place": np.zeros(12 * 31)}),
+            "the label `place` holds integers",
+        ),
+    ],
+)
+def test_data_that_cannot_be_measured_on_is_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        lr.evaluate(cells, data() if callable(data) else data, **QUICK)
+
+
+def test_no_encoder_is_none():
+    with pytest.raises(SpecError, match="one for each seed; got none"):
+        lr.evaluate([], shown())
+
+
+def test_without_scikit_learn_the_extra_is_named():
+    program = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"sklearn", "scipy"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+import latentroles as lr
+from latentroles.words.corridor import corridor
+for only in ("leakage", "spreads"):
+    try:
+        lr.evaluate(lambda f: f, corridor(last_action=True), episodes=20, steps=40, only=[only])
+    except lr.PluginError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("pip install 'latentroles[evaluate]'") == 2
+
+
+# The command --------------------------------------------------------------------------------------
+
+SPEC_FILE = """
+import latentroles as lr
+
+@lr.recipe(
+    environment="corridor", episodes=9, episode_steps=30, frames=4, batch=4, steps=3,
+    validation=0.4, optimisers={"default": lr.sgd(0.05)}, columns={"x": "frames", "a": "actions"},
+)
+def small(dim: int = 4, place: bool = True):
+    s = lr.Spec("small")
+    x = s.observation("x", (9,))
+    a = s.action("a", lr.Discrete(2))
+    encoder = s.module("encoder", lr.nn.linear(9, dim))
+    decoder = s.module("decoder", lr.nn.linear(dim, 9))
+    cell = s.module("predictor", lr.nn.gru(dim + 2, dim))
+    z = s.latent("z", encoder(x), role=lr.PLACE if place else lr.DYNAMICS)
+    u = lr.concat(z.stop().t[:-1], a.one_hot())
+    h = s.latent("h", lr.scan(cell, init=lr.zeros(dim), xs=u), role=lr.DYNAMICS)
+    s.latent("dz", z.t[1:] - z.t[:-1], role=lr.DYNAMICS)
+    s.loss("recon", lr.losses.mse(decoder(z), x))
+    s.loss("jepa", lr.losses.mse(h.t[1:], z.t[1:].stop()))
+    return s
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two seeds on two backends, and a run of another spec."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "model.py").write_text(SPEC_FILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, more in {
+            "torch": ["--backend", "torch"],
+            "jax": ["--backend", "jax", "--seed", "1"],
+            "other": ["-p", "place=false"],
+        }.items():
+            assert main(["train", "model.py:small", "--out", name, "--quiet", *more]) == 0
+    return folder
+
+
+def test_seeds_of_both_backends_are_evaluated(runs, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    command = ["evaluate", "torch", "jax", "--only", "spreads", "--json", "found.json"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "vacuous here" in said
+    assert "measured on the 4 episodes that were held out" in said
+    found = json.loads((runs / "found.json").read_text())
+    assert (found["name"], found["episodes"], len(found["encoders"])) == ("z", 4, 2)
+    assert "untrained" in found["controls"]
+
+
+def test_a_latent_with_memory_is_read_from_histories(runs, capsys):
+    command = ["evaluate", f"{runs}/torch", "--latent", "h", "--only", "spreads"]
+    assert main([*command, "--env", "corridor", "--episodes", "6", "--steps", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "these encoders: fail" in said
+    assert main([*command[:-2], "--only", "collapse", "--control", f"null={runs}/jax"]) == 0
+    assert "null" in capsys.readouterr().out
+
+
+def test_what_a_latent_reads_is_found_out(runs):
+    model = lr.load(runs / "torch")
+    assert latent_encoder(model, "z")[1] == "frame"
+    assert latent_encoder(model, "h")[1] == "history"
+    encode, reads = latent_encoder(model, "dz")
+    assert reads == "history"
+    with pytest.raises(EncoderError, match="'dz' has 4 vectors for 5 frames"):
+        encode(np.zeros((5, 9), np.float32), np.zeros(4, int))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "holds no run"),
+        (["torch", "torch"], "two of these have the same"),
+        (["torch", "other"], "seeds of one spec"),
+        (["torch", "--latent", "q"], "no latent 'q' in 'small'"),
+        (["other"], "no latent with the role PLACE"),
+        (["torch", "--env", "corridr"], "Did you mean 'corridor'"),
+        (["torch", "--env", "corridor", "-p", "rooms=3"], "no argument 'rooms'"),
+        (["torch", "--env", "corridor", "-p", "last_action=true"], "got \\(256, 1, 12\\)"),
+        (["torch", "-p", "cells=3"], "-p sets arguments of an environment"),
+        (["torch", "--data", "model.py"], "not an HDF5 file"),
+        (["torch", "--control", "null"], "--control takes NAME=RUN"),
+        (["torch", "--json", "nowhere/found.json"], "its folder does not exist"),
+        (["torch", "--margin", "0"], "margin must be a number greater than 0"),
+    ],
+)
+def test_a_wrong_command_is_told(runs, arguments, message, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    assert main(["evaluate", *arguments, "--only", "spreads"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert re.search(message, said), said
