@@ -2,7 +2,8 @@
 
 At each place a linear probe of its own is trained on some episodes to say a_{t-k} (or a nuisance)
 from z, and judged on the others. What it saves of the cross-entropy of the place's own frequencies
-is a lower bound of the conditional information I(a_{t-k}; z | place), in bits.
+is a lower bound of the conditional information I(a_{t-k}; z | place), in bits. It is 0 where probes
+save nothing.
 
 - The **permuted** control shuffles the labels among the visits to a place: what is read then is
   what the probes invent.
@@ -32,7 +33,7 @@ _PLACES, _VISITS = 16, 300  # the most that are probed, and visits of each
 _LEAST = 12  # visits to a place, in at least two episodes
 _CLASSES = 16  # a nuisance of more values is cut into 8 at its quantiles, if it is a number
 _BINS = 8
-_STRENGTHS = (1e-2, 3.0)  # the first hardly says more than the frequencies
+_STRENGTHS = (1e-2, 3.0)
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,11 @@ def leaked(visits: Visits, z: np.ndarray, label: np.ndarray, seed: int = 0) -> L
         p = np.bincount(y) / len(y)
         entropies.append(float(-(p * np.log2(p)).sum()))
         weights.append(len(y))
-    # One strength for all places: choosing between two adds next to nothing to what is read.
+    # One strength for all places, or none where the frequencies alone say more: choosing among
+    # three adds next to nothing to what is read.
     best = {
-        n: float(np.average(saved, axis=0, weights=weights).max()) for n, saved in forms.items()
+        name: max(0.0, *np.average(saved, axis=0, weights=weights).tolist())
+        for name, saved in forms.items()
     }
     return Leak(
         bits=best["z"],
