@@ -33,9 +33,8 @@ def compiled(spec: lr.Spec, phase: str = "jepa", backend: str = "torch"):
     return lr.compile(spec, backend=backend, phase=phase, dtype="float64")
 
 
-def losses(model, batch, state=None) -> dict[str, float]:
-    given = {} if state is None else {n: model.inputs({"x": v})["x"] for n, v in state.items()}
-    out = model(model.inputs(batch), model.noise(0, like=batch), {**model.initial_state(), **given})
+def losses(model, batch) -> dict[str, float]:
+    out = model(model.inputs(batch), model.noise(0, like=batch), model.initial_state())
     return {name: float(value.detach()) for name, value in out.losses.items()}
 
 
@@ -81,6 +80,15 @@ def test_in_mode_default_the_prediction_does_not_know_the_online_encoder():
         assert after["vicreg"] != before["vicreg"]
 
 
+def test_the_decoder_reads_the_embeddings_that_are_named():
+    for source, same in (("target", True), ("online", False)):
+        model = compiled(small(decoder_source=source), "decode")
+        before = losses(model, pairs())
+        other = {k: v + 0.5 for k, v in lr.weights(model)["encoder"].items()}
+        after = losses(lr.load_weights(model, {"encoder": other}), pairs())
+        assert (after == before) is same
+
+
 # What the checker expects of each regulariser -----------------------------------------------------
 
 
@@ -121,6 +129,22 @@ def test_a_regulariser_of_both_frames_is_the_mean_of_theirs():
     assert losses(model, batch)["vicreg"] == pytest.approx(wanted, rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "loss", "factor"),
+    [
+        ("prediction_weight", 0.5, "prediction", 1.0),  # a weight enters the total, not the loss
+        ("auxiliary_weight", 0.5, "vicreg", 1.0),
+        ("barlow_redundancy", 1e-2, "barlow", 2.0),
+    ],
+)
+def test_weights_are_where_they_are_named(argument, value, loss, factor):
+    regulariser = loss if loss in REGULARISERS else "vicreg"
+    plain, weighted = (small(regulariser=regulariser, **given) for given in ({}, {argument: value}))
+    before, after = (losses(compiled(spec), pairs())[loss] for spec in (plain, weighted))
+    assert after == pytest.approx(factor * before)
+    assert weighted.losses[loss].weight == (value if factor == 1.0 else 1.0)
+
+
 def test_dino_is_the_distance_from_the_centre_which_follows_after_the_step():
     model = compiled(small(regulariser="dino", center_ema_decay=0.75))
     batch, center = pairs(), np.arange(6.0)
@@ -141,6 +165,27 @@ def test_dropout_is_in_the_predictor_and_nowhere_else():
     )
     assert float(first["prediction"].detach()) != float(second["prediction"].detach())
     assert float(first["vicreg"].detach()) == float(second["vicreg"].detach())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_measure_is_the_prediction_over_the_variance_of_its_target_without_dropout(mode):
+    certain, dropped = (
+        compiled(small(mode=mode, predictor_dropout_rate=rate)) for rate in (0.0, 0.5)
+    )
+    batch = pairs(count=7)
+    # An untrained target is a copy.
+    target = certain.encode(batch["x"], "z").detach().numpy()[:, 1]
+    wanted = losses(certain, batch)["prediction"] / target.var(0).mean()
+    for model in (certain, dropped):
+        found = model.measure(model.inputs(batch), model.noise(0, like=batch))
+        assert float(found["prediction_by_variance"]) == pytest.approx(wanted, rel=1e-10)
+
+
+def test_the_picture_is_what_the_decoder_makes_of_the_embedding():
+    model, batch = compiled(small(), "decode"), pairs()
+    pictures = model.pictures(model.inputs(batch))["decoded"].numpy()
+    wanted = np.square(pictures - batch["x"]).mean()
+    assert losses(model, batch)["reconstruction"] == pytest.approx(wanted, rel=1e-10)
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -244,7 +289,9 @@ def test_the_recipe_decodes_the_best_embeddings_and_takes_trained_phases_over(tm
             module = name.split("/")[1]
             stands = np.array_equal(array, end[name])
             assert stands is (module not in ("decoder", "target_encoder")), name
-    assert recipe.phases["decode"].optimisers != dict(recipe.optimisers)
+    decode = recipe.phases["decode"]
+    assert decode.start == "best"
+    assert decode.optimisers != dict(recipe.optimisers)
     again = lr.train(small(), Pairs(0), **given, skip_if_trained=True)
     assert again.steps == 12
     assert all(np.array_equal(a, load(folder).arrays[name]) for name, a in end.items())

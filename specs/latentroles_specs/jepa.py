@@ -142,9 +142,15 @@ def jepa(
 
     # The prediction, in embedding space.
     z_in = z_target if mode == "default" else z
+    aim = z_target.t[1:]
     hidden_units = predictor(lr.concat(z_in.t[:-1], action_embedding(a)))
     z_hat = predictor_output(lr.dropout(hidden_units, predictor_dropout_rate, label="dropout"))
-    s.loss("prediction", lr.losses.mse(z_hat, z_target.t[1:]), weight=prediction_weight)
+    s.loss("prediction", lr.losses.mse(z_hat, aim), weight=prediction_weight)
+    # In a space that may shrink, the loss says little by itself: here by its target's variance, and
+    # without dropout. Less than 1 is better than the mean.
+    variance = lr.losses.mse(aim, aim.mean(over="time").mean(over="batch"))
+    undropped = lr.losses.mse(predictor_output(hidden_units), aim)
+    s.measure("prediction_by_variance", undropped / variance)
 
     # The regulariser, on the online embeddings: of frames t and t + 1, or of frame t alone.
     read = [z.t[:-1]] if mode == "vjepa2" else [z.t[:-1], z.t[1:]]
@@ -166,6 +172,7 @@ def jepa(
     # Afterwards: what can be seen in an embedding.
     decoded = decoder((z_target if decoder_source == "target" else z).stop())
     s.loss("reconstruction", lr.losses.mse(decoded, x))
+    s.picture("decoded", decoded)
 
     s.phase("jepa", losses=[name for name in s.losses if name != "reconstruction"])
     s.phase("decode", losses=["reconstruction"])
