@@ -90,6 +90,12 @@ def test_one_step_is_a_measure_or_where_it_has_a_weight_a_loss():
     assert set(small(kld=0.0, rssm=0.0).losses) == {"rec"}
 
 
+def test_pictures_stand_below_the_frames_that_they_are_of():
+    s = small()
+    assert {p.expr.type for p in s.pictures.values()} == {s.inputs["x"].type}
+    assert not rssm(**{**SMALL, "frame": (2, 8, 8)}).pictures  # which two channels are not
+
+
 # Values -------------------------------------------------------------------------------------
 
 

@@ -115,7 +115,7 @@ def rssm(
         s.measure("one_step", ahead)
     if frame[0] in (1, 3):
         s.picture("reconstruction", x_hat)
-        s.picture("prediction", x_next)
+        s.picture("prediction", lr.prepend(lr.zeros(*frame), x_next))  # nothing predicts frame 0
     s.allow(
         "observation-sufficiency",
         loss="rec",
