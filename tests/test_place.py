@@ -45,6 +45,13 @@ NOTE = {
     "rollout_recon_h": ("accepted", set(), SEES_ALL - {"encoder"}),
     "rollout_project_h": ("accepted", set(), SEES_ALL - {"encoder"}),
 }
+# The losses beside it and the descriptor's, where that is not `jepa` alone.
+BESIDE = {
+    "augmentation_invariance": set(),
+    "jepa_projected": {"variance_zt", "covariance_zt"},
+    "rollout_project_z": {"jepa", "recon"},
+    "rollout_project_h": {"jepa", "recon"},
+}
 # What an objective of h puts on z once its gate into h is open.
 H_ON_Z = {
     "inverse_dynamics_h": {"action-leak"},
@@ -138,6 +145,16 @@ def test_two_refused_objectives_would_keep_z_from_collapsing(objective):
     assert not lr.check(small(objective, variance=0.0)).of("requirement-unmet")
 
 
+def test_each_weight_is_that_of_its_loss():
+    names = (*DESCRIPTOR, "jepa")
+    weights = {name: float(i) for i, name in enumerate(names, start=2)}
+    losses = small("rollout_z", weight=9.0, **weights).losses
+    assert {name: loss.weight for name, loss in losses.items()} == {**weights, "rollout_z": 9.0}
+    projected = small("jepa_projected", variance=7.0, covariance=8.0).losses
+    assert projected["variance_zt"].weight == projected["variance"].weight == 7.0
+    assert projected["covariance_zt"].weight == projected["covariance"].weight == 8.0
+
+
 def test_the_notes_own_snippet_is_jepa_with_its_whole_gradient_and_no_descriptor():
     bare = dict.fromkeys(DESCRIPTOR, 0.0)
     report = lr.check(small("jepa_regularised", into_encoder=1.0, **bare))
@@ -155,6 +172,7 @@ def test_the_routes_of_an_objective(objective):
     for loss in DESCRIPTOR:
         assert routes[loss].modules == {"encoder"}
     others = set(routes) - {own, *DESCRIPTOR}
+    assert others == BESIDE.get(objective, set() if own == "jepa" else {"jepa"})
     assert not any("encoder" in routes[loss].modules for loss in others)
 
 
@@ -237,6 +255,23 @@ def test_jax_takes_the_steps_that_torch_takes(objective):
         assert theirs == pytest.approx(ours, rel=1e-8)
     moved = encoder_moved_by(objective, "jax")
     assert moved > 1e-6 if objective in STRAINED else moved <= 1e-12
+
+
+def test_option_b_sends_a_part_of_its_gradient_into_z():
+    """The gradient of the encoder is affine in `into_encoder`, and at 0 the descriptor's alone."""
+    rng = np.random.default_rng(0)
+    batch = {"x": rng.random((3, 5, 3, 8, 8)), "a": rng.integers(0, 3, (3, 4))}
+
+    def gradient(objective: str, **arguments: float) -> np.ndarray:
+        model = lr.compile(small(objective, **arguments), backend="torch", dtype="float64")
+        found = lr.gradients(model, batch, model.noise(0, batch))["encoder"]
+        return np.concatenate([g.ravel() for g in found.values()])
+
+    alone = gradient("augmentation_invariance")
+    whole = gradient("jepa_regularised", into_encoder=1.0) - alone
+    part = gradient("jepa_regularised", into_encoder=0.25) - alone
+    assert np.abs(whole).max() > 1e-6
+    np.testing.assert_allclose(part, 0.25 * whole, rtol=0, atol=1e-12)
 
 
 def test_z_of_a_frame_returns_with_the_frame_whatever_it_was_trained_for():
