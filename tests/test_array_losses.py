@@ -846,7 +846,29 @@ WRONG: dict[str, tuple[Callable[..., Any], str]] = {
     "a vector of pixels": (lambda s, z: losses.multi_box(z, z), r"frames \(\.\.\., C, H, W\)"),
     "no patch": (lambda s, z: losses.patch_mse(z, z, size=0), "size .* at least 1"),
     "a patch of a vector": (lambda s, z: losses.patch_mse(z, z), r"frames \(\.\.\., C, H, W\)"),
-    "no level": (lambda s, z: losses.multi_gauss(z, z, sigmas=()), "one sigma per level"),
+    "patches of numbers": (
+        lambda s, z: losses.patch_mse(NUMBER, NUMBER),
+        "none of them is an Expr",
+    ),
+    "no level": (lambda s, z: losses.multi_gauss(z, z, sigmas=()), "one number per level"),
+    "a number for a level": (
+        lambda s, z: losses.multi_box(z, z, kernels=NUMBER),
+        r"kernels has one number per level of the pyramid; received 1\.0",
+    ),
+    "levels that differ": (
+        lambda s, z: losses.multi_box(z, z, strides=(1,)),
+        "one kernel and one stride per level",
+    ),
+    "a box of nothing": (
+        lambda s, z: losses.multi_box(z, z, kernels=(0, 1, 1)),
+        "kernels .pixels. must be an integer of at least 1",
+    ),
+    "no power": (lambda s, z: losses.multi_box(z, z, beta="2"), "beta must be a number greater"),
+    "one move": (lambda s, z: losses.kstep(z, z, 1), "horizon .* at least 2"),
+    "moves in words": (lambda s, z: losses.kstep(z, z, "4"), "horizon .* received '4'"),
+    "no target": (lambda s, z: losses.scale(z, target=None), "target must be a finite number"),
+    "no pairs": (lambda s, z: losses.geometry_rank(z, pairs=0), "pairs .* at least 1"),
+    "a rank of numbers": (lambda s, z: losses.geometry_rank(NUMBER), r"got 1\.0"),
     "a blur of nothing": (lambda s, z: losses.multi_gauss(z, z, sigmas=(0,)), "greater than 0"),
     "half is left out": (lambda s, z: losses.trimmed_scale(z, trim=0.5), "less than 1/2"),
     "samples of steps": (

@@ -10,7 +10,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from ..arguments import POSITIVE, Range, integer, real
+from ..arguments import NON_NEGATIVE, POSITIVE, Range, integer, real
 from ..errors import ShapeError, SpecError, user_line
 from .array_functions import array_function
 from .expr import Expr, align, as_expr, elementwise, spec_of
@@ -90,8 +90,8 @@ def patch_mse(prediction: Expr, target: Expr, *, size: int = 32) -> Expr:
     Source: `recon_patch` of the hzp note.
     """
     size = integer("patch_mse", "size", size, "pixels of a patch's side")
-    smallest = min((n for e in (prediction, target) for n in e.shape[-2:]), default=size)
-    return call("patch_mse", prediction, target, size=min(size, smallest))
+    frames = [e.shape[-2:] for e in (prediction, target) if isinstance(e, Expr)]
+    return call("patch_mse", prediction, target, size=min([size, *sum(frames, ())]))
 
 
 def multi_box(
@@ -117,14 +117,20 @@ def multi_box(
     sum(w e) by the sum of the resized coverage; boxes without padding cover every pixel once,
     so that is the mean.
     """
-    if len(kernels) != len(strides) or not kernels:
+    sizes, steps = (
+        [integer("multi_box", name, size, "pixels") for size in _levels("multi_box", name, given)]
+        for name, given in (("kernels", kernels), ("strides", strides))
+    )
+    if len(sizes) != len(steps):
         raise SpecError(
             f"{user_line()}multi_box needs one kernel and one stride per level, got {kernels} and "
             f"{strides}."
         )
+    beta = real("multi_box", "beta", beta, POSITIVE)
+    limit = real("multi_box", "limit", limit, POSITIVE)
     levels = []
-    residuals = _pyramid(prediction, target, len(kernels))
-    for residual, kernel, stride in zip(residuals, kernels, strides, strict=True):
+    residuals = _pyramid(prediction, target, len(sizes))
+    for residual, kernel, stride in zip(residuals, sizes, steps, strict=True):
         error = call("pixel_error", residual)
         box = min(kernel, *error.shape)
         weight = call(
@@ -154,17 +160,26 @@ def multi_gauss(
 
     Source: `recon_multi_gauss` of the hzp note. Here the blur is a mean at the border as well.
     """
-    if not isinstance(sigmas, Sequence) or not sigmas:
-        raise SpecError(f"{user_line()}multi_gauss needs one sigma per level, got {sigmas!r}.")
-    sigmas = tuple(real("multi_gauss", "sigmas", sigma, POSITIVE) for sigma in sigmas)
+    levels = _levels("multi_gauss", "sigmas", sigmas)
+    sigmas = tuple(real("multi_gauss", "sigmas", sigma, POSITIVE) for sigma in levels)
     beta = real("multi_gauss", "beta", beta, POSITIVE)
     limit = real("multi_gauss", "limit", limit, POSITIVE)
-    levels = []
+    losses = []
     for residual, sigma in zip(_pyramid(prediction, target, len(sigmas)), sigmas, strict=True):
         error = call("pixel_square", residual)
         weight = call("gauss_weight", error.stop(), sigma=sigma, beta=beta, limit=limit)
-        levels.append(call("weighted_mean", error, weight.stop()))
-    return reduce(add, levels) * (1.0 / len(levels))
+        losses.append(call("weighted_mean", error, weight.stop()))
+    return reduce(add, losses) * (1.0 / len(losses))
+
+
+def _levels(what: str, name: str, values: Any) -> Sequence[Any]:
+    """Raises where there is not one number for each level of a pyramid."""
+    if not isinstance(values, tuple | list) or not values:
+        raise SpecError(
+            f"{user_line()}{what}: {name} has one number per level of the pyramid; received "
+            f"{values!r}. Fix: pass a tuple such as {name}=(4, 4)."
+        )
+    return values
 
 
 def _pyramid(prediction: Expr, target: Expr, levels: int) -> Iterator[Expr]:
@@ -185,15 +200,14 @@ def kstep(position: Expr, measured: Expr, horizon: int) -> Expr:
     Args:
         position, measured: (batch, time, n).
     """
-    if horizon < 2:
-        raise SpecError(f"{user_line()}kstep needs a horizon of at least 2, got {horizon}.")
+    horizon = integer("kstep", "horizon", horizon, "the largest number of moves", minimum=2)
     terms = [mse(position.t[k:], measured.t[k:].stop()) for k in range(2, horizon + 1)]
     return reduce(add, terms) * (1.0 / len(terms))
 
 
 def scale(delta: Expr, *, target: float = 1.0) -> Expr:
     """(median ||delta|| - target)^2, the median over batch and time; delta (batch, time, n)."""
-    return call("median_scale", delta, target=target)
+    return call("median_scale", delta, target=real("scale", "target", target))
 
 
 def trimmed_scale(delta: Expr, *, target: float = 1.0, trim: float = 0.2) -> Expr:
@@ -216,10 +230,11 @@ def geometry_rank(position: Expr, *, margin: float = 0.1, pairs: int = 1024) -> 
         position: (batch, time, n).
         pairs: at most so many pairs of frames are used.
     """
-    if position.axes != ("batch", "time"):
-        raise ShapeError(
-            f"{user_line()}geometry_rank needs positions (batch, time, n), got {position.type}."
-        )
+    if not isinstance(position, Expr) or position.axes != ("batch", "time"):
+        got = position.type if isinstance(position, Expr) else repr(position)
+        raise ShapeError(f"{user_line()}geometry_rank needs positions (batch, time, n), got {got}.")
+    margin = real("geometry_rank", "margin", margin, NON_NEGATIVE)
+    pairs = integer("geometry_rank", "pairs", pairs, "how many pairs are used at most")
     return call("goal_ranking", position, margin=margin, pairs=pairs)
 
 
