@@ -23,7 +23,7 @@ from latentroles.errors import SpecError, user_line
     episode_steps=8,
     frames=5,
     batch=32,
-    steps=300,
+    steps=400,
     optimisers={"default": lr.adamw(1e-3, weight_decay=1e-4, clip_norm=10.0)},
     columns={"x": "frames", "a": "actions", "category": "category"},
     validation=0.2,
@@ -42,7 +42,7 @@ def seqjepa(
     hidden: int = 128,
     probe_hidden: int = 64,
     teacher: str = "ema",
-    decay: float = 0.996,
+    decay: float = 0.98,
     action_conditioning: bool = True,
     symmetric: bool = False,
     inverse: Sequence[int] = (1, 0, 2),
@@ -66,7 +66,7 @@ def seqjepa(
         probe_hidden: the same of the two probes of actions.
         teacher: what gives the code to predict: "ema", a copy of the encoder that follows it, or
             "none", the encoder itself. Either is stopped.
-        decay: of the EMA.
+        decay: of the EMA; the note has 0.996, for runs far longer than the recipe's.
         action_conditioning: whether tokens and predictor are told the actions.
         symmetric: adds the same loss backwards in time: the first view from all later ones.
         inverse: for each action the one that takes it back, and leads from view to view backwards.
