@@ -267,7 +267,7 @@ def test_digits_are_those_of_the_library_and_say_what_they_show() -> None:
     from sklearn.datasets import load_digits
 
     drawings, shows = load_digits(return_X_y=True)
-    every, large = digits(size=8), digits(size=16, jitter=2, light=True)
+    every, large = digits(), digits(size=16, jitter=2, light=True)
     for index in (0, 1, 1436, 1437, 1796):
         state = Turned(index, 0)
         grey = (drawings[index].reshape(8, 8) * (255 / 16)).astype(np.uint8)

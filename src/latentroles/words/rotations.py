@@ -204,11 +204,11 @@ def rotations(
 
 
 def digits(
-    *, pictures: str = "all", size: int = 16, jitter: int = 0, light: bool = False
+    *, pictures: str = "all", size: int = 8, jitter: int = 0, light: bool = False
 ) -> Rotations:
     """1797 handwritten digits that turn by quarters, with the actions left, right and half.
 
-    They are 8 x 8 pixels, repeated to what `size` asks for, grey in all three channels. The label
+    They are of 8 x 8 pixels, repeated where `size` asks for more, grey in all three channels. The label
     `category` is the digit.
 
     Args:
