@@ -133,6 +133,15 @@ def test_one_run_says_nothing_about_another(sizes, verdict, claim):
     assert (over.low is None) == (len(sizes) == 1)
 
 
+def test_revisits_that_look_alike_do_not_hide_those_that_do_not():
+    data = trajectories()
+    flag = (np.random.default_rng(0).random(len(data.frames)) < 0.03).astype(np.float32)
+    frames = np.hstack([cells(data.frames), flag[:, None]])
+    found = lr.evaluate(lambda f: f, trajectories(frames=frames), **QUICK, margin=0.4)
+    assert found.value("lcr").mean < 0.4 < found.value("lcr_unlike").mean
+    assert found.verdict == "fail"
+
+
 def test_a_margin_is_a_choice():
     assert lr.evaluate(leaky(0.3), shown(), **QUICK, margin=0.5).verdict == "pass"
     assert lr.evaluate(leaky(0.3), shown(), **QUICK, margin=0.05).verdict == "fail"
@@ -251,6 +260,25 @@ def test_dead_reckoning_is_right_until_the_first_wall():
     assert np.array_equal((reckoned + start)[free], visits.pose[free, :2])
 
 
+def test_an_action_is_reckoned_by_what_it_does_where_it_is_free():
+    """Two cells: of ten steps to the right, one moves."""
+    taken = np.array([1] * 10 + [0] * 10)
+    cell = np.array([0] + [1] * 10 + [0] * 10)
+    visits = Visits(
+        place=cell,
+        episode=np.zeros(21, int),
+        time=np.arange(21),
+        actions=past_actions(taken, np.array([0, 21]), 1),
+        pose=np.stack([cell, 0 * cell, 0 * cell], axis=1).astype(float),
+    )
+    assert dead_reckoned(visits)[:, 0].tolist() == [*range(11), *range(9, -1, -1)]
+
+
+def test_a_memory_may_tell_frames_apart_that_look_alike():
+    assert read(four_rooms(), **SHORT).visits.alias.max() >= 0
+    assert read(four_rooms(), **SHORT, reads="history").visits.alias.max() == -1
+
+
 def test_raw_frames_keep_their_distances():
     rng = np.random.default_rng(0)
     frames = rng.integers(256, size=(40, 3, 12, 12)).astype(np.uint8)[rng.integers(40, size=90)]
@@ -281,6 +309,7 @@ COLUMNS = {
     [
         ({"place": np.zeros(4, int)}, r"all to one place, \(0,\): nothing is apart"),
         ({"episode": np.zeros(4, int)}, "no place is visited again: 4 visits to 2 places"),
+        ({"episode": np.zeros(4, int), "time": np.arange(4)}, "more than tau=8 steps apart"),
         ({"place": np.arange(4)}, "no place is visited again"),
         ({"place": np.array([0.5, 1, 0.5, 1])}, "integers, N at least 1; got float64"),
         ({"place": np.zeros(0, int)}, "N at least 1"),
