@@ -208,8 +208,8 @@ def digits(
 ) -> Rotations:
     """1797 handwritten digits that turn by quarters, with the actions left, right and half.
 
-    They are of 8 x 8 pixels, repeated where `size` asks for more, grey in all three channels. The label
-    `category` is the digit.
+    They are of 8 x 8 pixels, repeated where `size` asks for more, and grey in all three channels.
+    The label `category` is the digit.
 
     Args:
         pictures: "all", "train" (the first 1437) or "test" (the last 360).
