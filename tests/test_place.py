@@ -1,6 +1,8 @@
 """`place`: every objective of its note has its verdict, its routes, and gradients to match."""
 
 import functools
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -336,3 +338,32 @@ def test_a_horizon_longer_than_the_window_is_refused(objective):
     batch = {"x": np.zeros((2, 5, 3, 8, 8)), "a": np.zeros((2, 4), int)}
     with pytest.raises(lr.LatentrolesError, match="at least 6 frames, 'x' has 5"):
         lr.gradients(model, batch)
+
+
+# The page ----------------------------------------------------------------------------------------
+
+
+def table() -> str:
+    """The table of objectives in docs/systems/place.md."""
+    lines = ["| objective | the note | `lr.check` on z | its loss updates |", "|---|---|---|---|"]
+    for objective, (said, *_) in NOTE.items():
+        spec, own = place(objective), loss_of(objective)
+        report = lr.check(spec)
+        levels = {f.rule: f.severity for f in report if (f.loss, f.subject) == (own, "z")}
+        on_z = [f"{rule}: {levels[rule]}" for rule in sorted(levels)]
+        on_z = on_z or [*report.verdicts[own]["z"]] or ["live"]
+        updated = [m for m in spec.modules if m in report.routes[own].modules]
+        updated = ", ".join(f"**{m}**" if m == "encoder" else m for m in updated)
+        lines.append(f"| `{objective}` | {said} | {', '.join(on_z)} | {updated} |")
+    return "\n".join(lines)
+
+
+def test_the_page_has_the_table_and_findings_that_the_checker_gives():
+    """`python -c "import test_place; print(test_place.table())"` in tests/ writes the table."""
+    page = (Path(__file__).parents[1] / "docs/systems/place.md").read_text()
+    assert table() in page
+    assert str(lr.routes(place())) in page
+    found = {str(f) for o in STRAINED for f in lr.check(place(o)) if f.severity != "note"}
+    quoted = re.findall(r"```\n(LR.*?)\n```", page, re.DOTALL)
+    assert len(quoted) == 3
+    assert set(quoted) <= found

@@ -1,14 +1,14 @@
 """What objectives do to the z of `place`: does it return when the agent does, and what it holds.
 
-Each cell trains `place` with one objective on FourRooms, allowed with a reason where it must be. So
-that it takes seconds, frames are averaged down to 8 x 8; a view differs from its frame by noise and
-brightness alone. z is judged where it was not trained. LCR is the distance between visits to one
-place, relative to that between places (0 is perfect, about 1 is chance): on loops of FourRooms
-drawn anew, whose visits differ in heading, and on walks of Dynamic-Obstacles, whose visits differ
-in where balls are. On episodes of FourRooms held out: effective rank, deviation per dimension, the
-length of a step |z' - z| relative to that between any two frames, and how often a linear map of
-z' - z, fitted on the training episodes, tells left from right among the steps that turn (chance is
-a half).
+Each cell trains `place` with one objective on FourRooms, allowed with a reason where it must be, of
+weight 1 or 25, beside the descriptor's losses with their weights of 25, 25 and 1. So that it takes
+seconds, frames are averaged down to 8 x 8; a view differs from its frame by noise and brightness
+alone. z is judged where it was not trained. LCR is the distance between visits to one place,
+relative to that between places (0 is perfect, about 1 is chance): on loops of FourRooms drawn anew,
+whose visits differ in heading, and on walks of Dynamic-Obstacles, whose visits differ in where
+balls are. On episodes of FourRooms held out: effective rank, deviation per dimension, the length of
+a step |z' - z| relative to that between any two frames, and how often a linear map of z' - z,
+fitted on the training episodes, tells left from right among the steps that turn (chance is a half).
 """
 
 import tempfile
@@ -29,14 +29,23 @@ from latentroles.words.environment import Environment
 from latentroles.words.minigrid import LEFT, RIGHT, dynamic_obstacles, four_rooms
 from latentroles_specs.place import OBJECTIVES, place
 
-SETTINGS = (
-    "not trained",
-    "jepa_input_stopped",
-    "jepa_regularised",
-    "inverse_dynamics_z",
-    "temporal_adjacency_z",
-    "rollout_z",
-)
+HEAVY = 25.0  # as much as the losses of the descriptor weigh
+SETTINGS: dict[str, dict[str, Any]] = {
+    "not trained": {},
+    "jepa_input_stopped": {},
+    "jepa_regularised": {"objective": "jepa_regularised"},
+    "inverse_dynamics_z": {"objective": "inverse_dynamics_z"},
+    "temporal_adjacency_z": {"objective": "temporal_adjacency_z"},
+    "rollout_z": {"objective": "rollout_z"},
+    "jepa_regularised, all of 25": {
+        "objective": "jepa_regularised",
+        "into_encoder": 1.0,
+        "jepa": HEAVY,
+    },
+    "inverse_dynamics_z of 25": {"objective": "inverse_dynamics_z", "weight": HEAVY},
+    "temporal_adjacency_z of 25": {"objective": "temporal_adjacency_z", "weight": HEAVY},
+    "rollout_z of 25": {"objective": "rollout_z", "weight": HEAVY},
+}
 SIDE, DIM = 8, 32  # pixels of a frame, width of z
 STEPS = 300
 AT_ONCE = 64  # frames that are encoded together: one shape, so that JAX compiles once
@@ -77,16 +86,18 @@ def measure(setting: str, backend: str, seed: int) -> dict[str, float]:
     }
 
 
-def declared(setting: str = "jepa_input_stopped") -> lr.Spec:
-    because = "to measure what it does" if OBJECTIVES[setting] else ""
-    sizes = {"frame": (3, SIDE, SIDE), "dim": DIM}
-    return place(setting, **sizes, crop=0, noise=0.02, brightness=0.1, allow_because=because)
+def declared(setting: str) -> lr.Spec:
+    chosen = SETTINGS[setting]
+    if OBJECTIVES[chosen.get("objective", "jepa_input_stopped")]:
+        chosen = {**chosen, "allow_because": "to measure what it does"}
+    views = {"crop": 0, "noise": 0.02, "brightness": 0.1}
+    return place(frame=(3, SIDE, SIDE), dim=DIM, **views, **chosen)
 
 
 def encoder(setting: str, backend: str, seed: int) -> Encode:
     """Frames of bytes (n, C, SIDE, SIDE) -> z (n, DIM)."""
     if setting == "not trained":
-        return encoding(lr.compile(declared(), backend=backend, seed=seed))
+        return encoding(lr.compile(declared(setting), backend=backend, seed=seed))
     recipe = place.recipe
     with tempfile.TemporaryDirectory() as folder:
         trained = lr.train(
@@ -163,7 +174,7 @@ def read_linearly(
 PLACE = Study(
     name="place",
     page="docs/systems/place.md",
-    settings=SETTINGS,
+    settings=tuple(SETTINGS),
     columns={
         "heading": "LCR, headings",
         "balls": "LCR, balls",
