@@ -31,6 +31,7 @@ def run_blocks(path: Path, skip: str | None = None) -> int:
         ("docs/training.md", None, 7),
         ("docs/checking.md", None, 5),
         ("docs/words.md", None, 7),
+        ("docs/evaluating.md", None, 4),
         ("docs/systems/rssm.md", None, 1),
         ("docs/audit/torch.md", None, 8),
         ("docs/audit/jax.md", None, 8),

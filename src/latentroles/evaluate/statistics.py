@@ -70,7 +70,7 @@ def t_interval(seeds: Sequence[Any], *, level: float = 0.95) -> Interval:
     if len(values) < 2:
         return Interval(mean, None, None, len(values), "one seed", level)
     half = float(values.std(ddof=1)) / np.sqrt(len(values))
-    half *= float(scipy_stats().t.ppf((1 + level) / 2, len(values) - 1))
+    half = float(half * scipy_stats().t.ppf((1 + level) / 2, len(values) - 1))
     return Interval(mean, mean - half, mean + half, len(values), "t over seeds", level)
 
 
