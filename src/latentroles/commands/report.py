@@ -16,6 +16,14 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", metavar="RUN", help="the folder of a run")
     parser.add_argument("--out", metavar="FILE", help="default RUN/report.html")
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="trajectories to measure loops on; default what the run held out, or else its own",
+    )
+    parser.add_argument(
+        "--latent", metavar="NAME", help="which is measured; default the first with the role PLACE"
+    )
     return parser
 
 
@@ -23,5 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
     from latentroles.evaluate.report.page import write_report
 
     out = Path(arguments.out) if arguments.out else None
-    print(write_report(Path(arguments.folder), out))
+    folder = Path(arguments.folder)
+    print(write_report(folder, out, data=arguments.data, latent=arguments.latent))
     return 0

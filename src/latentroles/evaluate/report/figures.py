@@ -38,6 +38,15 @@ def collapse(rows: Sequence[Mapping[str, Any]]) -> str:
     return svg(drawn)
 
 
+def drift(lengths: Sequence[float], lcr: Sequence[float]) -> str:
+    """LCR against the length of loops, both logarithmic."""
+    drawn, (panel,) = panels(1, height=2.2)
+    panel.loglog(lengths, lcr, color=BLUE, linewidth=1.3, marker="o", ms=3)
+    panel.set_xlabel("length of the loop, steps", fontsize=8)
+    panel.set_title("LCR", fontsize=8, loc="left")
+    return svg(drawn)
+
+
 def panels(count: int, *, across: int = 3, height: float = 1.75) -> tuple[Any, list[Any]]:
     """A figure with so many panels of a height in inches, and the panels."""
     columns = min(across, count)

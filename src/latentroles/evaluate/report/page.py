@@ -1,20 +1,25 @@
 """The report of a run: one HTML file that needs nothing else."""
 
+from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from latentroles.errors import LatentrolesError, PluginError
-from latentroles.evaluate import curves
+from latentroles.evaluate import curves, sources
+from latentroles.evaluate.encoders import encoded, latent_encoder
+from latentroles.evaluate.evaluate import evaluate
+from latentroles.evaluate.runs import own_data, place_latent, untrained
 from latentroles.files import replace_files
 from latentroles.routes import routes
 from latentroles.rules import check
 from latentroles.spec import Spec
-from latentroles.train import metrics
+from latentroles.train import load, metrics
 from latentroles.train.run import read_run, read_spec
 
-from . import figures
+from . import figures, loops
 from .routemap import route_map
 
 REPORT = "report.html"
@@ -35,8 +40,15 @@ class Section:
     blocks: Sequence[str]
 
 
-def write_report(folder: Path, path: Path | None = None) -> Path:
+def write_report(
+    folder: Path, path: Path | None = None, *, data: Any = None, latent: str | None = None
+) -> Path:
     """Writes the report of a run folder, `report.html` in it unless `path` says otherwise.
+
+    Args:
+        data: what loops are measured on, as `lr.evaluate` takes it; by default what the run held
+            out, or else trained on.
+        latent: which is measured; by default the first with the role PLACE.
 
     Raises:
         CheckpointError: there is no run in the folder, or a file of it is damaged.
@@ -44,7 +56,7 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
         LatentrolesError: the page cannot be written.
     """
     path = path or folder / REPORT
-    page = render(folder)
+    page = render(folder, data, latent)
     try:
         replace_files({path: page.encode()})
     except OSError as error:
@@ -54,12 +66,12 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
     return path
 
 
-def render(folder: Path) -> str:
-    """The page of a run folder as HTML."""
+def render(folder: Path, data: Any = None, latent: str | None = None) -> str:
+    """The page of a run folder as HTML; arguments as for `write_report`."""
     run, spec = read_run(folder), Spec.from_json(read_spec(folder))
     rows = metrics.read(folder / metrics.METRICS)
     report, table = check(spec), routes(spec)
-    measured = [_collapse(rows)]
+    measured = [_loops(folder, spec, data, latent), _pictures(folder), _collapse(rows)]
     sections = [
         ("routes", "Routes"),
         ("findings", "Findings"),
@@ -88,6 +100,34 @@ def _curves(rows: Sequence[dict[str, Any]], title: str) -> str:
     if not rows:
         return ""
     return figures.svg(curves.chart(rows, title=title, last=metrics.ends(rows)[1]))
+
+
+def _loops(folder: Path, spec: Spec, data: Any, latent: str | None) -> Section:
+    """What z does on loops; where that cannot be measured, why."""
+    try:
+        chosen = latent or place_latent(spec, folder)
+        where, remarks = own_data(folder) if data is None else (data, ())
+        encode, reads = latent_encoder(load(folder), chosen)
+        before, _ = latent_encoder(untrained(folder, None), chosen)
+        found = evaluate(encode, where, reads=reads, controls={"untrained": before}, name=chosen)
+        source = sources.read(where, reads=reads)
+        z = encoded(encode, source, reads)
+    except LatentrolesError as error:
+        if data is not None or latent is not None:
+            raise
+        return Section("loops", "Loops", [f"<p>Not measured: {escape(str(error))}</p>"])
+    return Section("loops", "Loops", loops.blocks(replace(found, remarks=remarks), source, z))
+
+
+def _pictures(folder: Path) -> Section:
+    """The frames that the model made at the end of a phase."""
+    found = sorted(folder.glob("pictures*.png"))
+    blocks = [
+        f'<figure><img src="data:image/png;base64,{b64encode(path.read_bytes()).decode()}" '
+        f'alt="{escape(path.stem)}"></figure>'
+        for path in found
+    ]
+    return Section("pictures", "Pictures", blocks)
 
 
 def _collapse(rows: Sequence[dict[str, Any]]) -> Section:
