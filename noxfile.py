@@ -169,6 +169,28 @@ def bench(session: nox.Session) -> None:
     run_tests(session, "-m", "bench", "tests/bench")
 
 
+def study(session: nox.Session, name: str, *arguments: str) -> None:
+    """Runs docs/studies/NAME.py, which writes what it measured into the docs."""
+    install(session, "torch,jax,envs,plots,evaluate", TORCH, JAX)
+    with stage(session, name):
+        session.run("python", f"docs/studies/{name}.py", *arguments, env=ONE_THREAD)
+
+
+@nox.session
+def studies(session: nox.Session) -> None:
+    """Measures what a page of docs/systems says: NAME [--seeds N] [--only SETTING] [--draw]"""
+    known = sorted(path.stem for path in Path("docs/studies").glob("*.py") if path.stem != "study")
+    if not session.posargs or session.posargs[0] not in known:
+        session.error(f"name a study: python -m nox -s studies -- {' | '.join(known)}")
+    study(session, *session.posargs)
+
+
+@nox.session
+def loops(session: nox.Session) -> None:
+    """Trains nine objectives and measures which keep z a place: [--quick]"""
+    study(session, "loops", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """ruff, pyright and the arrows between the packages."""
