@@ -167,6 +167,18 @@ def test_json_holds_every_metric_with_its_meaning_and_controls():
     assert "LCR, unlike frames" in str(found)
 
 
+def test_an_encoder_that_draws_is_noted():
+    rng = np.random.default_rng(0)
+    drawn = lambda f: cells(f) + 0.1 * rng.standard_normal((len(f), CELLS))  # noqa: E731
+    batch = lambda f: cells(f) - 0.1 * cells(f).mean(axis=0)  # noqa: E731
+    for encode in (drawn, batch):
+        assert any("(G0)" in note for note in lr.evaluate(encode, shown(), **QUICK).notes)
+    assert not lr.evaluate(cells, shown(), **QUICK).notes
+    memory = lambda frames, actions: drawn(frames)  # noqa: E731
+    found = lr.evaluate(memory, shown(), reads="history", **QUICK)
+    assert any("(G0)" in note for note in found.notes)
+
+
 def test_arrays_of_both_frameworks_will_do():
     import jax.numpy as jnp
     import torch
@@ -448,6 +460,7 @@ def small(dim: int = 4, place: bool = True):
     u = lr.concat(z.stop().t[:-1], a.one_hot())
     h = s.latent("h", lr.scan(cell, init=lr.zeros(dim), xs=u), role=lr.DYNAMICS)
     s.latent("dz", z.t[1:] - z.t[:-1], role=lr.DYNAMICS)
+    s.latent("start", z.t[0], role=lr.DYNAMICS)
     s.loss("recon", lr.losses.mse(decoder(z), x))
     s.loss("jepa", lr.losses.mse(h.t[1:], z.t[1:].stop()))
     return s
@@ -495,10 +508,10 @@ def test_what_a_latent_reads_is_found_out(runs):
     model = lr.load(runs / "torch")
     assert latent_encoder(model, "z")[1] == "frame"
     assert latent_encoder(model, "h")[1] == "history"
-    encode, reads = latent_encoder(model, "dz")
-    assert reads == "history"
-    with pytest.raises(EncoderError, match="'dz' has 4 vectors for 5 frames"):
-        encode(np.zeros((5, 9), np.float32), np.zeros(4, int))
+    with pytest.raises(EncoderError, match="latent 'dz' of 'small' has T - 1 of them"):
+        latent_encoder(model, "dz")
+    with pytest.raises(EncoderError, match="'start' of 'small' has no time axis"):
+        latent_encoder(model, "start")
 
 
 @pytest.mark.parametrize(

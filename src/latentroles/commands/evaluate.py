@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         seed=arguments.seed,
     )
-    found = replace(found, remarks=remarks)
+    found = replace(found, remarks=(*remarks, *found.remarks))
     print(found.table())
     if target is not None:
         _write(target, json.dumps(found.to_json(), allow_nan=False, indent=1))

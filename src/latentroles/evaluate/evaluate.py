@@ -10,7 +10,7 @@ import numpy as np
 from ..arguments import POSITIVE, choice, integer, real
 from ..errors import SpecError, user_line
 from . import controls as known
-from .encoders import READS, Encode, encoded
+from .encoders import READS, Encode, encoded, repeats
 from .evaluation import Evaluation
 from .leakage import LAGS
 from .measured import FAMILIES, Measured, families, measure
@@ -18,6 +18,10 @@ from .sources import Source, read
 from .visits import TAU
 
 MARGIN = 0.1
+_MOVES = (
+    "the encoder gives the same frames other vectors in another batch, or the second time (G0): "
+    "dropout, samples or statistics of a batch are part of every number"
+)
 
 
 def evaluate(
@@ -88,6 +92,7 @@ def evaluate(
         )
 
     found = [encoded(each, source, reads) for each in encoders]
+    still = [repeats(e, source, reads, z) for e, z in zip(encoders, found, strict=True)]
     seeds = tuple(measured(z, "the encoder") for z in found)
     beside: dict[str, Measured] = {}
     for label, control in (controls or {}).items():
@@ -114,6 +119,7 @@ def evaluate(
         seeds=seeds,
         controls=beside,
         margin=margin,
+        remarks=() if all(still) else (_MOVES,),
     )
 
 

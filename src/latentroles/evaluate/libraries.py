@@ -42,6 +42,8 @@ class LinearProbe:
         with warnings.catch_warnings():
             # A probe that has not converged reads less: what it reads is there all the same.
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # Hardly more visits than places: few are read, and that is the answer.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             self._model.fit(self._standardised(x), y)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
