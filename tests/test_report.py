@@ -2,12 +2,17 @@
 
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import latentroles as lr
+from latentroles import plugins
 from latentroles.cli import main
+from latentroles.data import collect
+from latentroles.evaluate import controls, sources
+from latentroles.evaluate.report import embedding
 from latentroles.evaluate.report.layout import columns
 from latentroles.evaluate.report.page import write_report
 from latentroles.evaluate.report.routemap import route_map
@@ -71,6 +76,61 @@ def folder(tmp_path_factory):
     settings = {"steps": 12, "optimisers": lr.sgd(0.1), "display": False}
     lr.train(model(), Walks(), backend="torch", out=folder, **settings)
     return folder
+
+
+def seen() -> lr.Spec:
+    """An encoder of the corridor's pictures."""
+    s = lr.Spec("seen")
+    x = s.observation("x", (3, 8, 36))
+    s.action("a", lr.Discrete(2))
+    z = s.latent("z", s.module("encoder", lr.nn.conv_encoder((3, 8, 36), 4))(x), role=lr.PLACE)
+    s.loss("spread", lr.losses.vicreg(z))
+    return s
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """A run on a corridor, and the file of its walks."""
+    home = tmp_path_factory.mktemp("walked")
+    corridor = plugins.environment("corridor")(pixels=True, last_action=True)
+    walks = collect(corridor, home / "walks.h5", episodes=6, steps=16)
+    settings = {"steps": 6, "frames": 4, "batch": 4, "optimisers": lr.sgd(0.01)}
+    lr.train(seen(), walks, backend="torch", out=home / "run", display=False, **settings)
+    return home
+
+
+def test_loops_are_measured_and_shown(walked):
+    page = write_report(walked / "run", data=walked / "walks.h5").read_text()
+    loops = page[page.index('<section id="loops">') : page.index('<section id="collapse">')]
+    assert "This encoder: fail." in loops or "This encoder: pass." in loops
+    for name in ("R@1, hard", "oracle place", "untrained", "shuffled places"):
+        assert name in loops
+    assert loops.count("data:image/png") >= 2 * loops.count("<figcaption class=") > 0
+    assert loops.count("<svg") >= 2
+    names = re.findall(r'\bid="([^"]+)"', page)
+    assert len(names) == len(set(names))
+
+
+def test_a_run_that_does_not_know_its_data_says_so(walked, capsys):
+    page = write_report(walked / "run", walked / "page.html").read_text()
+    assert "Not measured:" in page
+    assert "Give --data FILE" in page
+    for arguments, message in (
+        (["--latent", "y", "--env", "corridor"], "'y'"),
+        (["--data", "no.h5"], "no.h5"),
+        (["--env", "coridor"], "Did you mean 'corridor'?"),
+    ):
+        assert main(["report", str(walked / "run"), *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_right_match_is_of_the_same_place():
+    walks = sources.read(plugins.environment("corridor")(), episodes=6, steps=16)
+    place = controls.oracle(walks.visits)
+    frames = np.zeros((len(place), 3, 8, 8), np.uint8)
+    assert all(match.right for match in embedding.matches(place, walks.visits, frames))
+    wrong = embedding.matches(controls.constant(walks.visits), walks.visits, frames)
+    assert not all(match.right for match in wrong)
 
 
 def test_the_page_stands_alone(folder):

@@ -16,7 +16,9 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", metavar="RUN", help="the folder of a run")
     parser.add_argument("--out", metavar="FILE", help="default RUN/report.html")
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--env", metavar="NAME", help="an environment to walk in instead")
+    where.add_argument(
         "--data",
         metavar="FILE",
         help="trajectories to measure loops on; default what the run held out, or else its own",
@@ -28,9 +30,11 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from latentroles import plugins
     from latentroles.evaluate.report.page import write_report
 
+    data = plugins.environment(arguments.env)() if arguments.env else arguments.data
     out = Path(arguments.out) if arguments.out else None
     folder = Path(arguments.folder)
-    print(write_report(folder, out, data=arguments.data, latent=arguments.latent))
+    print(write_report(folder, out, data=data, latent=arguments.latent))
     return 0
