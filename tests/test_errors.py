@@ -186,3 +186,19 @@ def test_an_attribute_of_the_frameworks_has_a_name_here(name, hint):
     with pytest.raises(AttributeError, match=hint):
         getattr(x, name)
     assert not hasattr(x, name)
+
+
+@pytest.mark.parametrize("declare", [lr.Spec.loss, lr.Spec.measure])
+def test_the_total_of_the_losses_has_its_name_to_itself(declare):
+    s, x, z = parts()
+    with pytest.raises(lr.SpecError, match="'total' would be the column") as caught:
+        declare(s, "total", lr.losses.mse(z, z.stop()))  # here
+    assert line_of(caught.value).endswith("# here")
+
+
+def test_reshape_takes_sizes_one_by_one():
+    _, _, z = parts()
+    assert lr.reshape(z, 2, np.int64(2)).shape == (2, 2)
+    with pytest.raises(lr.SpecError, match="the sizes, one by one") as caught:
+        lr.reshape(z, (2, 2))  # here
+    assert line_of(caught.value).endswith("# here")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from ..arguments import integer
 from ..errors import ShapeError, user_line
 from .expr import Constant, Expr, align, as_expr, spec_of, unary
 from .types import Type
@@ -183,7 +184,9 @@ def split(operand: Expr, *sizes: int) -> tuple[Expr, ...]:
 
 def reshape(operand: Expr, *shape: int) -> Expr:
     """Gives the event another shape with the same number of entries."""
-    return spec_of("reshape", (operand,))._node("op", (operand,), ("reshape", tuple(shape)))
+    spec = spec_of("reshape", (operand,))
+    sizes = tuple(integer("reshape", "shape", size, "the sizes, one by one") for size in shape)
+    return spec._node("op", (operand,), ("reshape", sizes))
 
 
 def avg_pool2d(operand: Expr, size: int) -> Expr:

@@ -357,8 +357,13 @@ class Spec:
         return value
 
     def _free_column(self, what: str, name: str) -> None:
-        """Losses and measures are columns of one log."""
+        """Losses and measures are columns of one log, beside their total."""
         _identifier(what, name)
+        if name == "total":
+            raise SpecError(
+                f"{user_line()}{what} 'total' would be the column of the losses' weighted sum; "
+                "choose another name."
+            )
         for other, held in (("loss", self.losses), ("measure", self.measures)):
             if name not in held:
                 continue

@@ -8,6 +8,8 @@ from copy import deepcopy
 from typing import Any
 
 from ...spec import nn
+from ...spec.array_functions import array_function
+from ...spec.ops import OPS
 
 Edge = tuple[int, int]
 Data = dict[str, Any]
@@ -97,7 +99,8 @@ def routes_by_hand(data: Data, cut: Collection[Edge] = ()) -> dict[str, frozense
         kind, inputs, attrs = nodes[i]
         if kind == "stop" or (kind == "gate" and not gates[attrs[0]]):
             return
-        if kind in ("op", "call") and attrs[0] in ("one_hot", "box_weight"):
+        known = {"op": OPS.__getitem__, "call": array_function}.get(kind)
+        if known is not None and not known(attrs[0]).differentiable:
             return
         if kind == "tap":
             yield i, 1
