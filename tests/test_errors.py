@@ -190,7 +190,7 @@ def test_an_attribute_of_the_frameworks_has_a_name_here(name, hint):
 
 @pytest.mark.parametrize("declare", [lr.Spec.loss, lr.Spec.measure])
 def test_the_total_of_the_losses_has_its_name_to_itself(declare):
-    s, x, z = parts()
+    s, _, z = parts()
     with pytest.raises(lr.SpecError, match="'total' would be the column") as caught:
         declare(s, "total", lr.losses.mse(z, z.stop()))  # here
     assert line_of(caught.value).endswith("# here")
