@@ -306,16 +306,23 @@ def test_a_window_of_one_frame_is_refused(tmp_path):
         lr.train(s, Draws(s, frames=1), out=tmp_path / "run", display=False)
 
 
-def test_actions_beyond_their_box_are_refused(tmp_path):
-    class Raw(Draws):
-        def batch(self, step):
-            held = super().batch(step)
-            return {**held, "a": self.scale * held["a"].astype(np.float32)}
+class Filled(Draws):
+    """Every action is the same number."""
 
-    data = Raw(small(actions=BOX))
-    options = {"steps": 1, "display": False}
-    data.scale = 180.0
-    with pytest.raises(lr.DataError, match=r"'a' is declared Box\(-1, 1\).*Normalise the column"):
-        lr.train(data.spec, data, out=tmp_path / "raw", **options)
-    data.scale = 1.0 + 1e-7  # no more than rounding
-    assert lr.train(data.spec, data, out=tmp_path / "fine", **options).steps == 1
+    def __init__(self, spec: lr.Spec, action: float):
+        super().__init__(spec)
+        self.action = action
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        held = super().batch(step)
+        return {**held, "a": np.full_like(held["a"], self.action, np.float32)}
+
+
+def test_actions_beyond_their_box_are_refused(tmp_path):
+    s, options = small(actions=BOX), {"steps": 1, "display": False}
+    for action in (180.0, -1.1):
+        wrong = rf"'a' is declared Box\(-1, 1\); the batch has {action:g} .*Normalise the column"
+        with pytest.raises(lr.DataError, match=wrong):
+            lr.train(s, Filled(s, action), out=tmp_path / "raw", **options)
+    for number, action in enumerate((np.nextafter(np.float32(1), 2), -1.0)):  # rounding is no more
+        assert lr.train(s, Filled(s, action), out=tmp_path / str(number), **options).steps == 1

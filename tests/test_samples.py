@@ -49,6 +49,13 @@ def test_rounding_leaves_no_entry_without_a_class(backend):
         assert set(np.unique(found)) == {0.0, 1.0}
 
 
+@both
+def test_a_share_begins_with_its_first_number(backend):
+    even = np.zeros((2, 2), np.float32)
+    found = drawn(backend, even, np.array([0.5, np.nextafter(np.float32(0.5), np.float32(0))]))
+    np.testing.assert_array_equal(found, [[0, 1], [1, 0]])
+
+
 def test_classes_are_as_frequent_as_they_are_probable():
     logits = np.log([[0.1, 0.2, 0.7]]).repeat(20_000, 0)
     found = drawn("torch", logits, np.random.default_rng(0).random(20_000))

@@ -45,14 +45,17 @@ def a_batch(step: int = 0, frames: int = 4) -> dict[str, np.ndarray]:
 # When ---------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.sampled_from([0.0, ZERO, -ZERO, 2 * ZERO, 1.0]), max_size=4 * STEPS))
-def test_a_loss_is_named_each_time_that_it_has_been_at_zero_for_so_many_steps(values):
-    watch, named, run = SilenceWatch(moves(), "main"), [], 0
-    for step, value in enumerate(values):
+VALUES = st.sampled_from([0.0, ZERO, -ZERO, 2 * ZERO, -1.0])
+RUNS = st.lists(st.tuples(VALUES, st.integers(1, STEPS + 2)), max_size=5)
+
+
+@given(RUNS)
+def test_a_loss_is_named_each_time_that_it_has_been_at_zero_for_so_many_steps(runs):
+    watch, run = SilenceWatch(moves(), "main"), 0
+    for value in (value for value, steps in runs for _ in range(steps)):
         found = watch.see({"effect": value, "still": 1.0, "recon": 0.3, "total": 0.0})
         run = run + 1 if abs(value) <= ZERO else 0
         assert found == (["effect"] if run == STEPS else [])
-        named += [step] * len(found)
         again = SilenceWatch(moves(), "main")
         again.restore(watch.to_json())
         assert again.silent == watch.silent == ({"effect": run} if run else {})
@@ -69,6 +72,9 @@ def test_a_loss_with_a_margin_may_be_at_zero():
     s = moves(guard=True)
     assert SilenceWatch(s, "main").losses == ("effect", "still", "recon")
     assert [has_margin(loss.expr) for loss in s.losses.values()] == [False] * 3 + [True] * 2
+    # A hinge that a module reads is no margin of the loss.
+    read = s.modules["decoder"](lr.relu(s.latents["z"].expr))
+    assert not has_margin(lr.losses.mse(read, s.inputs["x"]))
 
 
 # Why ----------------------------------------------------------------------------------------
@@ -94,6 +100,7 @@ def test_the_likely_causes():
     assert "latent z is the same everywhere in the batch" in seen
     assert "action" not in seen
     assert "latent z" in causes("effect", z=1.0 + 1e-9 * np.arange(32.0).reshape(2, 4, 4))
+    assert "latent" not in causes("effect", z=np.ones((1, 1, 4)), h=np.ones((1, 1, 4)))
     assert "T = 1" in causes("still", x=a_batch(frames=1)["x"])
     assert "T = 1" not in causes("still")
     a = np.random.default_rng(0).integers(0, 3, (2, 3))

@@ -85,8 +85,9 @@ class SilenceWatch:
                 causes.append(f"every {kind} {name} of the batch is {value}")
         for name in self.read(loss):
             axes = len(self.spec.latents[name].expr.axes)
-            found = spread(latents[name].reshape(int(np.prod(latents[name].shape[:axes])), -1))
-            if found.std <= _CONSTANT * found.size:
+            samples = latents[name].reshape(int(np.prod(latents[name].shape[:axes])), -1)
+            found = spread(samples)
+            if len(samples) > 1 and found.std <= _CONSTANT * found.size:
                 causes.append(f"latent {name} is the same everywhere in the batch")
         return causes or [
             "none that the batch shows: look at what each side of it is computed from"
