@@ -129,6 +129,7 @@ def test_one_run_says_nothing_about_another(sizes, verdict, claim):
     found = lr.evaluate([leaky(size) for size in sizes], shown(), **QUICK)
     assert (found.verdict, found.claim.verdict) == (verdict, claim)
     over = found.value("lcr")
+    assert over.low is None or (over.low + over.high) / 2 == pytest.approx(over.mean)
     assert over.seeds == len(sizes)
     assert (over.low is None) == (len(sizes) == 1)
 
@@ -140,6 +141,14 @@ def test_revisits_that_look_alike_do_not_hide_those_that_do_not():
     found = lr.evaluate(lambda f: f, trajectories(frames=frames), **QUICK, margin=0.4)
     assert found.value("lcr").mean < 0.4 < found.value("lcr_unlike").mean
     assert found.verdict == "fail"
+
+
+def test_an_interval_lies_around_the_value_that_is_shown():
+    several = [leaky(size) for size in (0.5, 1.0, 2.0)]
+    found = lr.evaluate(several, shown(), **{**QUICK, "only": ["retrieval"]})
+    over = found.value("r1")
+    assert over.mean == np.mean([seed.values["r1"] for seed in found.seeds])
+    assert (over.low + over.high) / 2 == pytest.approx(over.mean)
 
 
 def test_a_margin_is_a_choice():
@@ -241,6 +250,16 @@ def test_headings_are_a_nuisance_of_four_rooms_and_frames_alias():
     turned = found.seeds[0].nuisances["direction"]
     assert turned.magnitudes == (1.0, 2.0)  # the shorter way round
     assert turned.differ > turned.agree == 0.0
+
+
+def test_a_phase_comes_round():
+    found = lr.evaluate(
+        lambda f: f,
+        corridor(cells=CELLS, phases=4),
+        **{**QUICK, "only": ["leakage"]},
+        lags=[],
+    )
+    assert found.seeds[0].nuisances["phase"].magnitudes == (1.0, 2.0)
 
 
 def test_movers_are_split_by_though_they_are_no_numbers():
@@ -460,6 +479,9 @@ def small(dim: int = 4, place: bool = True):
     u = lr.concat(z.stop().t[:-1], a.one_hot())
     h = s.latent("h", lr.scan(cell, init=lr.zeros(dim), xs=u), role=lr.DYNAMICS)
     s.latent("dz", z.t[1:] - z.t[:-1], role=lr.DYNAMICS)
+    before = s.module("before", lr.nn.gru(dim, dim))
+    past = lr.scan(before, init=lr.zeros(dim), xs=z.stop().t[:-1])
+    s.latent("past", past, role=lr.DYNAMICS)
     s.latent("start", z.t[0], role=lr.DYNAMICS)
     s.loss("recon", lr.losses.mse(decoder(z), x))
     s.loss("jepa", lr.losses.mse(h.t[1:], z.t[1:].stop()))
@@ -507,7 +529,7 @@ def test_a_latent_with_memory_is_read_from_histories(runs, capsys):
 def test_what_a_latent_reads_is_found_out(runs):
     model = lr.load(runs / "torch")
     assert latent_encoder(model, "z")[1] == "frame"
-    assert latent_encoder(model, "h")[1] == "history"
+    assert latent_encoder(model, "h")[1] == latent_encoder(model, "past")[1] == "history"
     with pytest.raises(EncoderError, match="latent 'dz' of 'small' has T - 1 of them"):
         latent_encoder(model, "dz")
     with pytest.raises(EncoderError, match="'start' of 'small' has no time axis"):

@@ -319,6 +319,11 @@ def test_collapse_is_told_by_the_rank():
     assert measure(visits, flat + 5.0, only=["collapse"]).values["rank"] == pytest.approx(
         1, abs=1e-3
     )
+    uneven = np.tile([[1.0, 2.0], [1, -2], [-1, 2], [-1, -2]], (len(visits) // 4, 1))
+    sizes = np.array([1, 2]) / 3  # singular values, not variances
+    found = measure(visits, uneven, only=["collapse"])
+    assert found.values["rank"] == pytest.approx(np.exp(-(sizes * np.log(sizes)).sum()))
+    assert found.collapse.spectrum == pytest.approx((0.8, 0.2))
     one = measure(visits, np.ones((len(visits), 6)), only=["collapse"]).values
     assert (one["rank"], one["cosine"]) == (0.0, pytest.approx(1.0))
     known = measure(visits, controls.oracle(visits), only=["collapse"]).values

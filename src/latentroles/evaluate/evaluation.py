@@ -83,7 +83,7 @@ class Evaluation:
         ratios = self._ratios()
         if self.verdict not in ("pass", "fail") or ratios is None:
             return Equivalence(None, self.verdict)
-        return equivalence(ratios, self.margin, low=-np.inf)
+        return equivalence(ratios, self.margin)
 
     def value(self, metric: str) -> Interval | None:
         """A metric's mean over seeds and its interval; None where a seed does not have it."""

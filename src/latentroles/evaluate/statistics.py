@@ -117,16 +117,12 @@ def sign_flip(differences: Sequence[float]) -> float:
     return float(result.pvalue)
 
 
-def equivalence(
-    values: Sequence[float], margin: float, *, alpha: float = 0.05, low: float | None = None
-) -> Equivalence:
-    """Whether the mean over seeds lies between `low` and `margin`: two one-sided t-tests (TOST).
+def equivalence(values: Sequence[float], margin: float, *, alpha: float = 0.05) -> Equivalence:
+    """Whether the mean over seeds is within `margin` of zero: two one-sided t-tests (TOST).
 
     Args:
         values: one number for each seed.
         margin: declared before: what still counts as nothing.
-        low: the lower bound; by default -margin. For what cannot be negative, such as LCR, -inf
-            leaves the upper test alone.
 
     The verdict is "equivalent" where both tests reject at `alpha`; "not equivalent" where the mean
     is outside at `alpha`; else "not enough seeds to say". Source: Schuirmann (1987).
@@ -136,17 +132,12 @@ def equivalence(
             f"{user_line()}margin= is what still counts as nothing, more than 0; got {margin!r}."
         )
     x = np.concatenate(_per_seed(values))
-    lower = -margin if low is None else low
     if len(x) < 2:
         return Equivalence(None, "not enough seeds to say")
-    above = _one_sided(x, margin, "less")
-    below = _one_sided(x, lower, "greater") if np.isfinite(lower) else 0.0
-    p = max(above, below)
+    p = max(_one_sided(x, margin, "less"), _one_sided(x, -margin, "greater"))
     if p <= alpha:
         return Equivalence(p, "equivalent")
-    outside = _one_sided(x, margin, "greater")
-    if np.isfinite(lower):
-        outside = min(outside, _one_sided(x, lower, "less"))
+    outside = min(_one_sided(x, margin, "greater"), _one_sided(x, -margin, "less"))
     return Equivalence(p, "not equivalent" if outside <= alpha else "not enough seeds to say")
 
 
