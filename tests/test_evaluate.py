@@ -482,6 +482,7 @@ def small(dim: int = 4, place: bool = True):
     before = s.module("before", lr.nn.gru(dim, dim))
     past = lr.scan(before, init=lr.zeros(dim), xs=z.stop().t[:-1])
     s.latent("past", past, role=lr.DYNAMICS)
+    s.latent("centred", z - z.mean(over="time"), role=lr.DYNAMICS)
     s.latent("start", z.t[0], role=lr.DYNAMICS)
     s.loss("recon", lr.losses.mse(decoder(z), x))
     s.loss("jepa", lr.losses.mse(h.t[1:], z.t[1:].stop()))
@@ -529,7 +530,8 @@ def test_a_latent_with_memory_is_read_from_histories(runs, capsys):
 def test_what_a_latent_reads_is_found_out(runs):
     model = lr.load(runs / "torch")
     assert latent_encoder(model, "z")[1] == "frame"
-    assert latent_encoder(model, "h")[1] == latent_encoder(model, "past")[1] == "history"
+    for name in ("h", "past", "centred"):
+        assert latent_encoder(model, name)[1] == "history"
     with pytest.raises(EncoderError, match="latent 'dz' of 'small' has T - 1 of them"):
         latent_encoder(model, "dz")
     with pytest.raises(EncoderError, match="'start' of 'small' has no time axis"):

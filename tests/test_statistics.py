@@ -91,6 +91,12 @@ def test_uneven_episodes_weigh_seeds_alike():
     assert hierarchical_bootstrap(seeds).mean == 0.5
 
 
+def test_the_bootstrap_draws_episodes_too():
+    found = hierarchical_bootstrap([[-1.0, 1.0]] * 20)
+    assert found.mean == 0
+    assert 0.2 < found.high - found.low < 1.0
+
+
 def test_a_bootstrap_within_seeds_alone_would_be_too_narrow():
     rng = np.random.default_rng(0)
     seeds = list(rng.standard_normal((20, 1)) * np.ones((20, 30)))
