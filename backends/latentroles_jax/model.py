@@ -251,7 +251,7 @@ def trainable(model: Model, reached: Collection[str]) -> Model:
 
 def update_targets(model: Model, step: Any) -> Model:
     """The model with its targets moved towards their modules."""
-    for target in model.spec.targets.values():
+    for target in model.plan.followers:
         decay = schedule_value(target.decay, step, xp=jnp)
         online, copied = getattr(model, target.of), getattr(model, target.name)
         arrays, rest = eqx.partition(copied, eqx.is_inexact_array)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from latentroles.routes import routes
 from latentroles.train.groups import assign
 from latentroles.train.optimisers import learning_rate
 from latentroles.train.snapshots import nested
@@ -37,9 +36,7 @@ class Trainer:
         groups: Mapping[str, str] | None = None,
         seed: int = 0,
     ):
-        table = routes(model.spec)
-        reached = set().union(*(table[name].modules for name in model.plan.losses))
-        assigned = assign(model.spec.modules, reached, optimisers, groups)
+        assigned = assign(model.spec.modules, model.plan.reached, optimisers, groups)
         self._optimisers = {name: optimisers[name] for name in assigned}
         self._paths = {
             name: [f"{m}/{path}" for m in modules for path in model.spec._layer(m).parameters()]

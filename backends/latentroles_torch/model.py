@@ -203,7 +203,7 @@ def trainable(model: Model, reached: Collection[str]) -> list[torch.nn.Parameter
 @torch.no_grad()
 def update_targets(model: Model, step: int) -> Model:
     """Moves the targets towards their modules, in place."""
-    for target in model.spec.targets.values():
+    for target in model.plan.followers:
         decay = schedule_value(target.decay, step)
         online, copied = getattr(model, target.of), getattr(model, target.name)
         for p, q in zip(online.parameters(), copied.parameters(), strict=True):

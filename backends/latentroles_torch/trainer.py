@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from latentroles.routes import routes
 from latentroles.train.groups import assign
 from latentroles.train.snapshots import nested
 
@@ -31,8 +30,7 @@ class Trainer:
         seed: int = 0,
     ):
         self.model, self.seed = model, seed
-        table = routes(model.spec)
-        reached = set().union(*(table[name].modules for name in model.plan.losses))
+        assigned = assign(model.spec.modules, model.plan.reached, optimisers, groups)
         self._groups = {
             name: Group(
                 optimisers[name],
@@ -42,7 +40,7 @@ class Trainer:
                     for path, p in getattr(model, m).named_parameters()
                 },
             )
-            for name, modules in assign(model.spec.modules, reached, optimisers, groups).items()
+            for name, modules in assigned.items()
         }
         self.state = model.initial_state()
         self._seen: Any = ({}, None, None)

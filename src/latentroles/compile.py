@@ -13,7 +13,6 @@ from . import plugins
 from .errors import SpecError
 from .plan.build import Plan, plan_latent, plan_phase, plan_values
 from .plan.source import class_name, generate
-from .routes import routes
 from .spec import require_spec
 from .spec.nn import initial_weights
 from .spec.spec import Spec
@@ -117,7 +116,8 @@ def update_targets(model: Any, step: int = 0) -> Any:
     """The model with its EMA targets moved one step towards their modules.
 
     For a training loop of your own: call it after the optimiser. `lr.train` does it by itself. On
-    torch the model is changed in place and returned; on JAX a new model is returned.
+    torch the model is changed in place and returned; on JAX a new model is returned. The target of
+    a module that the phase does not train stands still with it.
 
     Args:
         step: of the optimiser, for a decay that is a schedule.
@@ -132,9 +132,7 @@ def trainable(model: Any) -> Any:
     `eqx.partition(model, lr.trainable(model))`: targets and unreached modules are outside it, so
     that weight decay does not move them.
     """
-    table = routes(model.spec)
-    reached = set().union(*(table[name].modules for name in model.plan.losses))
-    return _backend("trainable", model).trainable(model, reached)
+    return _backend("trainable", model).trainable(model, model.plan.reached)
 
 
 def _backend(what: str, model: Any) -> Any:

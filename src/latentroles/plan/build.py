@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..routes import routes
+from ..spec.declarations import Target
 from ..spec.expr import Expr
 from ..spec.spec import Phase, Spec
 from ..spec.types import Type
@@ -92,6 +94,17 @@ class Plan:
     def frames(self) -> int:
         """The smallest T: one more than the frames that any value leaves out or counts past."""
         return 1 + max((_left_out(node) for node in self.nodes()), default=0)
+
+    @cached_property
+    def reached(self) -> frozenset[str]:
+        """The modules that the phase trains."""
+        table = routes(self.spec)
+        return frozenset().union(*(table[name].modules for name in self.losses))
+
+    @property
+    def followers(self) -> tuple[Target, ...]:
+        """The targets that move: those of a module that stands still do so, too."""
+        return tuple(t for t in self.spec.targets.values() if t.of in self.reached)
 
     def nodes(self) -> list[Node]:
         """Every node, operands first; the bodies of loops are in their loops."""

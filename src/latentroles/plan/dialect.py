@@ -101,8 +101,9 @@ class Dialect(ABC):
         binding = SUM if sign in "+-" else PRODUCT
         left, right = self._ranks(node, operands)
         first = str(left) if left.binding >= binding else f"({left})"
-        tight = right.binding > binding or (right.binding == binding and sign in "+*")
-        return Code(f"{first} {sign} {right if tight else f'({right})'}", binding)
+        # a + (b - c) keeps its brackets: without them it is rounded otherwise.
+        second = str(right) if right.binding > binding else f"({right})"
+        return Code(f"{first} {sign} {second}", binding)
 
     def _ranks(self, node: Node, operands: list[Code]) -> list[Code]:
         """Gives a scalar per event the trailing axes of the other operand."""

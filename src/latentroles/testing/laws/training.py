@@ -133,7 +133,8 @@ def moves_what_is_reached(case: Case, snapshots: Sequence[Snapshot]) -> None:
 
 @law(
     "a target follows its module",
-    "after each step a target is decay * itself + (1 - decay) * its module as the step left it",
+    "after each step a target is decay * itself + (1 - decay) * its module as the step left it; "
+    "that of a module which the phase does not train stands still",
     needs=("training",),
     share=2,
 )
@@ -147,7 +148,7 @@ def targets_follow(case: Case, snapshots: Sequence[Snapshot]) -> None:
     """B8 of the snapshots of training."""
     for step, (before, after) in enumerate(pairwise(snapshots)):
         for name, target in case.spec.targets.items():
-            decay = schedule_value(target.decay, step)
+            decay = schedule_value(target.decay, step) if target.of in case.reached else 1.0
             for key, array in _of_module(after, name).items():
                 online = after[key.replace(f"weights/{name}/", f"weights/{target.of}/", 1)]
                 want = decay * before[key] + (1.0 - decay) * online
