@@ -372,3 +372,17 @@ def test_a_window_that_is_too_short_is_refused(backend):
     model = lr.compile(tiny(tokens=4), backend=backend)
     with pytest.raises(lr.DataError, match="need at least 5 frames, 'x' has 3"):
         model(model.inputs(walks()))
+
+
+@pytest.mark.parametrize(("index", "least"), [(0, 1), (2, 3), (-1, 1), (-3, 3)])
+def test_a_frame_that_is_picked_by_number_must_be_there(index, least):
+    """JAX would take the nearest frame there is, and say nothing."""
+    s = lr.Spec("picked")
+    z = s.latent("z", s.module("f", lr.nn.linear(2, 2))(s.observation("x", (2,))), role=lr.POSE)
+    s.loss("last", lr.losses.mse(z.t[index], lr.zeros(2)))
+    s.loss("all_but_one", lr.losses.mse(z.t[1:].t[index], lr.zeros(2)))
+    model = lr.compile(s, backend="torch")
+    assert model.plan.frames == least + 1
+    model(model.inputs({"x": np.zeros((1, least + 1, 2))}))
+    with pytest.raises(lr.DataError, match=f"need at least {least + 1} frames"):
+        model(model.inputs({"x": np.zeros((1, least, 2))}))
