@@ -319,6 +319,9 @@ def test_collapse_is_told_by_the_rank():
     assert measure(visits, flat + 5.0, only=["collapse"]).values["rank"] == pytest.approx(
         1, abs=1e-3
     )
+    wide = measure(visits, np.tile(flat, 2), only=["collapse"])
+    assert wide.notes == ("z keeps to few of its 12 dimensions: rank 1",)
+    assert not measure(visits, np.tile(full, 2), only=["collapse"]).notes
     uneven = np.tile([[1.0, 2.0], [1, -2], [-1, 2], [-1, -2]], (len(visits) // 4, 1))
     sizes = np.array([1, 2]) / 3  # singular values, not variances
     found = measure(visits, uneven, only=["collapse"])

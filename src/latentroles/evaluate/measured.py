@@ -18,6 +18,7 @@ from .spreads import Collapse, Drift, Spread
 from .visits import Visits, checked, dead
 
 RECKONS = 0.5  # of the variation within places
+_FEW, _MANY = 1.5, 8  # a rank that is low, for so many dimensions: as in `train.collapse`
 FAMILIES = ("retrieval", "spreads", "leakage", "collapse")
 
 
@@ -192,6 +193,8 @@ def measure(
         parts["collapse"] = kept = spreads.collapse(visits, z, seed)
         names = ("rank", "std", "least_std", "cosine", "probe", "majority")
         values |= {name: getattr(kept, name) for name in names}
+        if 0 < kept.rank < _FEW and z.shape[1] >= _MANY:
+            notes.append(f"z keeps to few of its {z.shape[1]} dimensions: rank {kept.rank:.2g}")
     return Measured(
         values={name: plain(value) for name, value in values.items()},
         dimensions=z.shape[1],
