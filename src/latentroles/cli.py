@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from latentroles.commands import (
         check,
+        compare,
         diff,
         emit,
         evaluate,
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         ladder,
         train,
         evaluate,
+        compare,
         report,
         emit,
         plugins,
