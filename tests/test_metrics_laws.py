@@ -203,13 +203,12 @@ def w_agrees_with_its_definition(seed):
 
 
 def nuisances_agree_with_their_definitions(seed):
-    visits = clouds.visits(seed, places=30, nuisances=4)  # too few visits to a place for probes
+    visits = clouds.visits(seed, places=60, nuisances=4)  # few visits to a place: no probes
     z = clouds.cloud(visits, seed, light=0.7)
     positive, negative = clouds.all_pairs(visits)
     far, light = clouds.squares(z), visits.nuisance["light"]
     apart = far[negative].mean()
     found = leakage.nuisances_leaked(visits, z, apart)["light"]
-    assert found.leak is None
     other = light[:, None] != light[None, :]
     assert found.differ == pytest.approx(np.sqrt(far[positive & other].mean() / apart))
     assert found.agree == pytest.approx(np.sqrt(far[positive & ~other].mean() / apart))
