@@ -1,6 +1,7 @@
 """The whole way on the real backends: phases, a target, a state, noise, resuming, and parity."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,3 +224,20 @@ def test_a_phase_that_updates_nothing_is_not_trained(tmp_path):
     s.loss("l", lr.losses.mse(z.stop(), x))
     with pytest.raises(lr.SpecError, match="nothing to train"):
         lr.train(s, Draws(), backend="torch", out=tmp_path / "r", display=False)
+
+
+def test_a_spec_with_errors_is_trained_and_says_so(tmp_path):
+    s = lr.Spec("broken")
+    x = s.observation("x", (2,))
+    z = s.latent("z", s.module("encoder", lr.nn.linear(2, 2))(x), role=lr.PLACE)
+    s.loss("smooth", lr.losses.mse(z.t[1:], z.t[:-1]))
+    batch = np.random.default_rng(0).normal(size=(2, 3, 2))
+    data = SimpleNamespace(batch=lambda step: {"x": batch})
+    settings = {"backend": "torch", "steps": 2, "display": False}
+    found = lr.train(s, data, out=tmp_path / "broken", **settings)
+    assert found.notes[0].startswith(
+        "lr.check finds errors in broken: temporal-adjacency smooth z."
+    )
+    s.allow("temporal-adjacency", loss="smooth", latent="z", because="this is a test")
+    allowed = lr.train(s, data, out=tmp_path / "allowed", **settings)
+    assert not any("lr.check finds" in note for note in allowed.notes)

@@ -408,8 +408,10 @@ class Spec:
         """
         if rule not in RULES and rule not in CODES:
             raise SpecError(f"{user_line()}allow names no rule {rule!r}.{nearest(rule, RULES)}")
-        if not because.strip():
-            raise SpecError(f"{user_line()}allow({rule!r}) needs a reason in `because`.")
+        if not isinstance(because, str) or not because.strip():
+            raise SpecError(
+                f"{user_line()}allow({rule!r}) needs a reason in `because`, got {because!r}."
+            )
         if latent is not None and latent not in self.latents:
             raise SpecError(
                 f"{user_line()}allow({rule!r}) names no latent {latent!r}."

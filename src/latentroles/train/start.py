@@ -9,6 +9,7 @@ from typing import Any
 
 from latentroles.errors import LatentrolesError, SpecError, TrainingError
 from latentroles.evaluate import curves
+from latentroles.rules import check
 from latentroles.spec import Spec
 from latentroles.train import metrics
 from latentroles.train.batches import Batches
@@ -232,6 +233,9 @@ def train(
             forget_later(folder, settings, position)
         metrics.truncate(folder / metrics.METRICS, position.step)
         screen.note(f"{folder}: going on after step {position.step}.")
+    broken = _broken(spec)
+    if broken:
+        screen.note(broken[0])
     if not (folder / SPEC).exists():
         write_text(folder / SPEC, json.dumps(spec.to_json(), indent=2) + "\n")
     write_run(folder, settings)
@@ -251,7 +255,7 @@ def train(
     status = "interrupted" if outcome.interrupted else "complete"
     close(status)  # before the report: who pressed Ctrl-C may press it again
     with stages("report"):
-        result = _report(folder, settings, outcome)
+        result = _report(folder, settings, outcome, broken)
     close(status)
     result = replace(result, stages=dict(stages.seconds))
     if outcome.interrupted:
@@ -343,10 +347,21 @@ def _taken_over(before: Run, asked: Run, folder: Path, spec: Spec) -> tuple[Run,
     return replace(asked, steps={**asked.steps, **done}), position
 
 
-def _report(folder: Path, settings: Run, outcome: Outcome) -> RunResult:
+def _broken(spec: Spec) -> list[str]:
+    """What `lr.check` has errors on, in one note: training goes on all the same."""
+    errors = check(spec).errors
+    if not errors:
+        return []
+    said = ", ".join(
+        dict.fromkeys(" ".join(filter(None, (f.rule, f.loss, f.subject))) for f in errors)
+    )
+    return [f"lr.check finds errors in {spec.name}: {said}. print(lr.check(spec)) explains them."]
+
+
+def _report(folder: Path, settings: Run, outcome: Outcome, broken: list[str]) -> RunResult:
     rows = metrics.read(folder / metrics.METRICS)
     first, last, averaged = metrics.ends(rows)
-    title, notes = f"{settings.spec}, {settings.backend}", list(outcome.notes)
+    title, notes = f"{settings.spec}, {settings.backend}", [*broken, *outcome.notes]
     try:
         curves.draw(rows, folder / CURVES, title=title, last=last)
     except LatentrolesError as error:  # a chart is no reason to fail a finished run
