@@ -22,8 +22,7 @@ from latentroles_specs.hzp import hzp
 
 GOLDEN = Path(__file__).parent / "hzp.routes.json"
 MOST = 200
-TEXT = inspect.getsource(hzp)
-TEXT = TEXT[TEXT.index("def hzp") :]
+TEXT = Path(inspect.getsourcefile(hzp) or "").read_text()
 
 pytestmark = pytest.mark.latentroles_backend("torch")
 
@@ -44,7 +43,7 @@ def planted() -> Iterator[tuple[str, str]]:
         ("z_hat = h_to_z(h)", "z_hat = h_to_z(h.stop())"),
         ("x_hat = decoder(", "x_hat = decoder.frozen("),
         ("return predictor(h_t,", "return predictor.frozen(h_t,"),
-        ("mse(dp, dp_action_delta(action))", "mse(dp, dp_action_delta(action).stop())"),
+        ("mse(dp, prototype(action))", "mse(dp, prototype(action).stop())"),
     ):
         assert TEXT.count(right) == 1
         yield wrong, TEXT.replace(right, wrong)
