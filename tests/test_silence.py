@@ -28,6 +28,8 @@ def moves(actions: Any = BOX, guard: bool = False) -> lr.Spec:
     h = lr.scan(lambda h, z_t: lr.tanh(cell(h + z_t)), init=lr.zeros(4), xs=z.stop().t[:-1])
     h = s.latent("h", h, role=lr.DYNAMICS)
     s.loss("effect", lr.losses.mse(effect(coded), z.t[1:] - z.t[:-1]))
+    for rule in ("action-identity", "action-additivity"):
+        s.allow(rule, loss="effect", latent="z", because="what actions do is not the subject here")
     s.loss("still", lr.losses.mse(h, lr.zeros(4)))
     s.loss("recon", lr.losses.mse(s.module("decoder", lr.nn.linear(4, 3))(z), x))
     if guard:
@@ -92,21 +94,37 @@ def test_the_likely_causes():
     none = "none that the batch shows"
     assert causes("effect").startswith(none)
     assert causes("effect", a=np.zeros((2, 3, 2))) == "every action a of the batch is 0"
-    assert causes("effect", a=np.full((2, 3, 2), 0.5)) == "every action a of the batch is the same"
+    for constant in ((0.5, 0.5), (0.5, 0.0)):
+        said = causes("effect", a=np.tile(constant, (2, 3, 1)))
+        assert said == "every action a of the batch is the same"
     # It reads no action: theirs is not the cause.
     assert causes("recon", a=np.zeros((2, 3, 2))).startswith(none)
     seen = causes("effect", x=np.ones((2, 4, 3)), z=np.ones((2, 4, 4)))
     assert "every observation x of the batch is the same" in seen
     assert "latent z is the same everywhere in the batch" in seen
     assert "action" not in seen
-    assert "latent z" in causes("effect", z=1.0 + 1e-9 * np.arange(32.0).reshape(2, 4, 4))
+    steps = np.arange(32.0).reshape(2, 4, 4)
+    assert "latent z" in causes("effect", z=1.0 + 1e-9 * steps)
+    assert causes("effect", z=1.0 + 1e-6 * steps).startswith(none)
     assert "latent" not in causes("effect", z=np.ones((1, 1, 4)), h=np.ones((1, 1, 4)))
     assert "T = 1" in causes("still", x=a_batch(frames=1)["x"])
     assert "T = 1" not in causes("still")
+    # Two frames have one action between them.
+    assert causes("effect", **a_batch(frames=2)).startswith(none)
     a = np.random.default_rng(0).integers(0, 3, (2, 3))
     assert causes("effect", moves(lr.Discrete(3)), a=a).startswith(none)
     said = causes("effect", moves(lr.Discrete(3)), a=np.full((2, 3), 2))
     assert said == "every action a of the batch is the same"
+
+
+def test_the_latents_that_a_loss_reads_are_those_of_samples():
+    s = moves()
+    z = s.latents["z"].expr
+    middle = s.latent("middle", z.t[0].mean(over="batch"), role=lr.PLACE)
+    s.loss("apart", lr.losses.mse(s.modules["cell"](middle), s.latents["h"].expr.t[-1]))
+    watch = SilenceWatch(s, "main")
+    read = {name: watch.read(name) for name in s.losses}
+    assert read == {"effect": ("z",), "still": ("z", "h"), "recon": ("z",), "apart": ("z", "h")}
 
 
 def test_a_loss_that_is_zero_by_construction_is_said_to_be():

@@ -133,4 +133,4 @@ class Progress:
         """Goes on from what `to_json` gave."""
         self.best = Best(**data["best"])
         self.watch.restore(data["collapse"])
-        self.silence.restore(data.get("silence", {}))  # a run of before has none
+        self.silence.restore(data["silence"])
