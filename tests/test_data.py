@@ -21,6 +21,9 @@ from hypothesis import strategies as st
 
 from latentroles.data import Trajectories, Windows, collect, collect_or_reuse, relative_pose
 from latentroles.errors import DataError, PluginError
+from latentroles.plan.inputs import as_numpy
+from latentroles.spec import Spec
+from latentroles.train.batches import Batches
 
 ARRAYS = ("frames", "actions", "pose", "offsets")
 seeds = st.integers(0, 2**32 - 1)
@@ -494,9 +497,9 @@ def test_splits_with_other_seeds_differ_and_bad_ones_are_refused() -> None:
     for episodes in ([], [20], [-1], [0, 0.5]):
         with pytest.raises(DataError, match="one or more of the episodes 0 to 19"):
             source.subset(episodes)
-    for fraction in (0, 1, -0.5, math.nan):
-        with pytest.raises(DataError, match="fraction is between 0 and 1"):
-            source.split(fraction)
+    for fraction in (0, 1, -0.5, math.nan, "a", None):
+        with pytest.raises(DataError, match=r"fraction is between 0 and 1.*got .*Fix: pass 0\.1"):
+            source.split(fraction)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="at least 2 episodes"):
         some_trajectories([5]).split(0.5)
 
@@ -528,16 +531,51 @@ def test_a_group_is_one_of_an_episode_and_may_have_several_numbers() -> None:
     assert [len(part) for part in pairs.split(0.5)] == [1, 1]
 
 
-def test_a_label_of_one_integer_for_each_frame_is_a_class() -> None:
-    source = some_trajectories([3])
-    labels = {"kind": np.array([2, 0, 1], np.uint8), "place": source.labels["place"]}
-    columns = {"kind": "kind", "place": "place"}
-    batch = Windows(replace(source, labels=labels), frames=3, batch=1, columns=columns).batch(0)
-    assert {name: array.dtype for name, array in batch.items()} == {
-        "kind": np.int64,
-        "place": np.float32,
+LABELS = {
+    "kind": np.array([2, 0, 1], np.uint8),
+    "open": np.array([True, False, True]),
+    "cell": np.array([[0, 5], [1, 300], [2, 7]], np.int32),
+    "light": np.array([0.5, 1.5, 2.5]),
+}
+
+
+def labelled() -> Trajectories:
+    return replace(some_trajectories([3]), labels=LABELS)
+
+
+def test_a_window_keeps_the_integers_of_a_label_and_counts_truth_among_them() -> None:
+    columns = {name: name for name in LABELS}
+    batch = Windows(labelled(), frames=3, batch=1, columns=columns).batch(0)
+    assert {name: array.dtype.name for name, array in batch.items()} == {
+        "kind": "int64",
+        "open": "int64",
+        "cell": "int64",
+        "light": "float32",
     }
-    np.testing.assert_array_equal(batch["kind"], [[2, 0, 1]])
+    for name, label in LABELS.items():
+        np.testing.assert_array_equal(batch[name], label[None])
+
+
+@pytest.mark.parametrize("classes", [None, 301])
+@pytest.mark.parametrize("name", ["kind", "open", "cell"])
+def test_integers_are_classes_or_numbers_as_the_spec_declares_them(
+    name: str, classes: int | None
+) -> None:
+    """A count is not scaled as a frame of bytes is, and truth values may be either."""
+    spec = Spec("labels")
+    spec.label(name, LABELS[name].shape[1:], classes=classes)
+    batch = Batches(spec, labelled(), frames=3, batch=1, columns=None, seed=0).batch(0)
+    assert batch[name].dtype == (np.float32 if classes is None else np.int64)
+    np.testing.assert_array_equal(batch[name], LABELS[name][None])
+    np.testing.assert_array_equal(as_numpy(spec, name, batch[name]), LABELS[name][None])
+
+
+def test_integers_that_are_no_class_and_numbers_that_are_no_integers_are_refused() -> None:
+    for name, said in (("kind", r"Discrete\(2\), 0 to 1; the batch has 0 to 2"), ("light", "int")):
+        spec = Spec("labels")
+        spec.label(name, classes=2)
+        with pytest.raises(DataError, match=said):
+            Batches(spec, labelled(), frames=3, batch=1, columns=None, seed=0).batch(0)
 
 
 # Collection
@@ -565,8 +603,8 @@ def test_what_an_environment_tells_of_a_state_becomes_columns(tmp_path: Path) ->
     ("said", "message"),
     [
         (lambda cell: {"place": cell}, "none of them `place`; got .'place'."),
-        (lambda cell: {"a": 0} if cell < 4 else {}, r"the same labels.*got \['a'\] and \[\]"),
-        (lambda cell: {"a": [0] * (cell // 4)}, r"one shape for every state; got \(0,\) and \(1,"),
+        (lambda cell: {"a": 0} if cell < 4 else {}, r"got \['a'\] and \[\]\. Fix: .* one set of"),
+        (lambda cell: {"a": [0] * (cell // 4)}, r"state; got \(0,\) and \(1,\)\. Fix: pad it"),
         (lambda cell: {"a": "high"}, r"label 'a' is \(202, ...\) numbers; got <U4"),
         (lambda cell: {"a": math.nan}, "label 'a' is finite"),
     ],

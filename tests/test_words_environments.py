@@ -452,11 +452,20 @@ def test_optional_environments_keep_the_first_laws(module: str, name: str, libra
         (lambda: rubik(size=4), "size is 2 or 3; got 4"),
         (lambda: rotations(pictures="all"), '"train", "test" or a tuple of names'),
         (lambda: rotations(pictures=("cofee",)), "no picture 'cofee'. Did you mean 'coffee'?"),
-        (lambda: rotations(size=300), "size + jitter is at most that; got 300 + 2"),
+        (lambda: rotations(pictures=5), '"train", "test" or a tuple of names; got 5'),  # type: ignore[arg-type]
+        (lambda: rotations(pictures=None), '"train", "test" or a tuple of names'),  # type: ignore[arg-type]
+        (lambda: rotations(pictures=()), '"train", "test" or a tuple of names'),
+        (lambda: rotations(pictures=(5,)), "no picture 5."),  # type: ignore[arg-type]
+        (lambda: rotations(pictures=([],)), "no picture []."),  # type: ignore[arg-type]
+        (lambda: rotations(size=300), "size + jitter is at most 300 pixels; got 300 + 2"),
+        (lambda: rotations(light="no"), "rotations: light is True or False; got 'no'"),  # type: ignore[arg-type]
         (lambda: rotations(size=7), "size is an integer of at least 8; got 7"),
         (lambda: digits(pictures="tests"), 'pictures is "all", "train" or "test"; got \'tests\''),
         (lambda: digits(pictures=("coffee",)), '"all", "train" or "test"'),  # type: ignore[arg-type]
         (lambda: digits(jitter=-1), "digits: jitter is an integer of at least 0; got -1"),
+        (lambda: digits(size=2_000_000), "at most 128 pixels; got 2000000 + 0"),
+        (lambda: digits(size=128, jitter=1), "at most 128 pixels; got 128 + 1"),
+        (lambda: digits(light=1), "digits: light is True or False; got 1"),  # type: ignore[arg-type]
         (lambda: corridor().reset(-1), "seed is an integer of at least 0; got -1"),
         (lambda: corridor().step(2), "an action is one of 0 left, 1 right; got 2"),
         (lambda: corridor().inverse(State(0), 7), "an action is one of 0 left, 1 right; got 7"),

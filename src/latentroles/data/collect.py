@@ -184,7 +184,8 @@ def _columns(environment: Environment, labels: list[Mapping[str, Any]]) -> dict[
         odd = next((found for found in labels if set(found) != names), labels[0])
         raise DataError(
             f"environment {environment.name!r}: every state has the same labels, none of them "
-            f"`place`; got {sorted(names)} and {sorted(odd)}."
+            f"`place`; got {sorted(names)} and {sorted(odd)}. Fix: let `labels` return one set of "
+            "names, and call what it says of places something else."
         )
     columns = {}
     for name in sorted(names):
@@ -192,7 +193,7 @@ def _columns(environment: Environment, labels: list[Mapping[str, Any]]) -> dict[
         if len(shapes) > 1:
             raise DataError(
                 f"environment {environment.name!r}: the label {name!r} has one shape for every "
-                f"state; got {' and '.join(map(str, sorted(shapes)))}."
+                f"state; got {' and '.join(map(str, sorted(shapes)))}. Fix: pad it to one shape."
             )
         columns[name] = np.array([found[name] for found in labels])
     return columns

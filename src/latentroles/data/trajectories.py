@@ -23,6 +23,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +167,11 @@ class Trajectories:
         and 1. Each part has at least one. Raises DataError where there are fewer than two, or an
         episode belongs to several groups.
         """
-        if not 0 < fraction < 1:
-            raise DataError(f"split: fraction is between 0 and 1, both excluded; got {fraction!r}.")
+        if not isinstance(fraction, Real) or not 0 < fraction < 1:
+            raise DataError(
+                f"split: fraction is between 0 and 1, both excluded; got {fraction!r}. Fix: pass "
+                "0.1 for a tenth."
+            )
         groups = self._groups()
         if len(groups) < 2:
             what = "groups of episodes" if GROUP in self.labels else "episodes"

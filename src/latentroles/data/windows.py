@@ -45,8 +45,8 @@ class Windows:
         actions          (B, T - 1) int64; a_t leads from frame t to t+1
         pose             (B, T, 3) float32: x, y, heading in the world
         relative_pose    (B, T, 4) float32: see `relative_pose`
-        <label>          (B, T, ...) float32: a label of the trajectories, such as `place`; but
-                         (B, T) int64 where it is one integer for each frame, which is a class
+        <label>          (B, T, ...): a label of the trajectories, such as `place`; int64 where it
+                         holds integers or truth values, float32 otherwise
 
     Every window lies in one episode; each of the possible ones is equally likely. Episodes of fewer
     than T frames have none: `skipped` counts them.
@@ -121,5 +121,4 @@ class Windows:
             case "relative_pose":
                 return relative_pose(source.pose[rows]).astype(np.float32)
         label = source.labels[column]
-        is_class = label.ndim == 1 and label.dtype.kind in "iu"
-        return label[rows].astype(np.int64 if is_class else np.float32)
+        return label[rows].astype(np.float32 if label.dtype.kind == "f" else np.int64)

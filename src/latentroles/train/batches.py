@@ -19,6 +19,8 @@ _KINDS = {"float": "fu", "int": "iu", "bool": "b"}  # uint8 frames are scaled to
 class Batches:
     """The batches of `data`, each checked against the columns that `spec` reads.
 
+    A label's integers and truth values are what the spec declares: classes, or float32 numbers.
+
     Args:
         spec: whose observations, actions and labels a batch must hold.
         data, frames, batch, columns, seed: as for `train`.
@@ -76,7 +78,7 @@ class Batches:
                     f"{self._spec.name} reads the column {column!r}, which the batches do not have."
                     f"{nearest(column, batch)} Name it: columns={{{name!r}: ...}}."
                 )
-            arrays[name] = np.asarray(batch[column])
+            arrays[name] = self._declared(name, np.asarray(batch[column]))
             self._refuse_unfit(name, expr, arrays[name], extents)
             _refuse_non_finite(column, arrays[name], step)
         return arrays
@@ -107,6 +109,13 @@ class Batches:
             "seed": data.seed,
             "columns": dict(data.columns),
         }
+
+    def _declared(self, name: str, array: np.ndarray) -> np.ndarray:
+        """`array`, where it is a label of integers or truth values in the dtype of the spec."""
+        expr = self._inputs[name]
+        if expr.attrs[0] != "label" or array.dtype.kind not in "ib":
+            return array
+        return array.astype(np.int64 if expr.type.dtype == "int" else np.float32)
 
     def _refuse_unfit(
         self, name: str, expr: Expr, array: np.ndarray, extents: dict[str, tuple[int, str]]

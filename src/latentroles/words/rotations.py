@@ -9,6 +9,7 @@ episode show one picture, which is their label `group`: a split of episodes is o
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from .simulated import HEADINGS, Simulated, checked_action, drawn, natural, with
 LEFT, RIGHT, HALF = range(3)
 LIGHTS = (0.7, 1.0, 1.3)
 LARGEST = 300  # pixels: the height of the smallest picture
+LARGEST_DIGIT = 128  # pixels: each of a digit's own becomes 16 x 16
 
 # Split by picture: what a model has trained on says nothing about the others.
 TRAIN = (
@@ -133,8 +135,6 @@ def _photograph(name: str, size: int) -> np.ndarray:
             f"The rotations need the pictures of scikit-image, which cannot be imported ({error}). "
             "Install it: pip install 'latentroles[envs]'"
         ) from error
-    from pathlib import Path
-
     folder = Path(data.__file__).parent
     found = [path for ending in ("png", "jpg") if (path := folder / f"{name}.{ending}").exists()]
     if not found:
@@ -184,23 +184,17 @@ def rotations(
         PluginError: scikit-image is not installed.
     """
     named = {"train": TRAIN, "test": TEST}.get(pictures) if isinstance(pictures, str) else pictures
-    if not named:
+    if not isinstance(named, Sequence) or not named:
         raise DataError(
             f'rotations: pictures is "train", "test" or a tuple of names; got {pictures!r}.'
         )
     for name in named:
         if name not in PICTURES:
             raise DataError(f"rotations: no picture {name!r}.{nearest(name, PICTURES)}")
-    size, jitter = natural("rotations: size", size, 8), natural("rotations: jitter", jitter)
-    if size + jitter > LARGEST:
-        raise DataError(
-            f"rotations: the pictures are {LARGEST} pixels high, and size + jitter is at most "
-            f"that; got {size} + {jitter}."
-        )
+    size, jitter = _sizes("rotations", size, jitter, LARGEST)
+    light = _flag("rotations: light", light)
     shown = [_photograph(name, size + jitter) for name in named]
-    return Rotations(
-        "rotations", list(named), shown, None, size=size, jitter=jitter, light=bool(light)
-    )
+    return Rotations("rotations", list(named), shown, None, size=size, jitter=jitter, light=light)
 
 
 def digits(
@@ -213,7 +207,8 @@ def digits(
 
     Args:
         pictures: "all", "train" (the first 1437) or "test" (the last 360).
-        size: height and width of the frames, in pixels, at least 8.
+        size: height and width of the frames, in pixels, at least 8; with `jitter` at most
+            LARGEST_DIGIT.
         jitter, light: as for `rotations`.
 
     Raises:
@@ -225,7 +220,8 @@ def digits(
     parts = {"all": (0, DIGITS), "train": (0, DIGITS_TRAIN), "test": (DIGITS_TRAIN, DIGITS)}
     if not isinstance(pictures, str) or pictures not in parts:
         raise DataError(f'digits: pictures is "all", "train" or "test"; got {pictures!r}.')
-    size, jitter = natural("digits: size", size, 8), natural("digits: jitter", jitter)
+    size, jitter = _sizes("digits", size, jitter, LARGEST_DIGIT)
+    light = _flag("digits: light", light)
     drawings, shows = (whole[slice(*parts[pictures])] for whole in _digits())
     nearest_pixel = np.arange(size + jitter) * drawings.shape[1] // (size + jitter)
     grey = drawings[:, nearest_pixel][:, :, nearest_pixel]
@@ -236,5 +232,20 @@ def digits(
         shows.tolist(),
         size=size,
         jitter=jitter,
-        light=bool(light),
+        light=light,
     )
+
+
+def _sizes(name: str, size: object, jitter: object, largest: int) -> tuple[int, int]:
+    pixels, shift = natural(f"{name}: size", size, 8), natural(f"{name}: jitter", jitter)
+    if pixels + shift > largest:
+        raise DataError(
+            f"{name}: size + jitter is at most {largest} pixels; got {pixels} + {shift}."
+        )
+    return pixels, shift
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise DataError(f"{name} is True or False; got {value!r}.")
+    return value
