@@ -88,6 +88,8 @@ def test_one_step_is_a_measure_or_where_it_has_a_weight_a_loss():
     assert (set(weighed.losses), set(weighed.measures)) == ({*NOTE, "one_step"}, set())
     assert lr.routes(weighed)["one_step"].modules == RSSM | {"decoder"}
     assert set(small(kld=0.0, rssm=0.0).losses) == {"rec"}
+    later = small(one_step=lr.warmup(0.5, 10))
+    assert set(later.losses) == {*NOTE, "one_step"}
 
 
 def test_pictures_stand_below_the_frames_that_they_are_of():
@@ -293,6 +295,7 @@ def test_ten_steps_agree_on_both_backends(arguments, tmp_path):
         ({"actions": "three"}, "Discrete needs a positive number"),
         ({"frame": (1, 7, 8)}, "side"),
         ({"rec": -1.0}, "'rec' needs a positive, finite weight"),
+        ({"one_step": None}, "the weight of loss 'one_step' is a number or a schedule.*got None"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

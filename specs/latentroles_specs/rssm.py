@@ -109,10 +109,10 @@ def rssm(
     s.loss("kld", _divergence([part.t[0] for part in q], standard, classes), weight=kld)
     s.loss("rssm", _divergence([part.t[1:] for part in q_in], p, classes), weight=rssm)
     ahead = pixels * lr.losses.mse(x_next, x.t[1:])
-    if one_step:
-        s.loss("one_step", ahead, weight=one_step)
-    else:
+    if one_step == 0:
         s.measure("one_step", ahead)
+    else:
+        s.loss("one_step", ahead, weight=one_step)
     if frame[0] in (1, 3):
         s.picture("reconstruction", x_hat)
         s.picture("prediction", lr.prepend(lr.zeros(*frame), x_next))  # nothing predicts frame 0
