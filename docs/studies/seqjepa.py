@@ -1,8 +1,5 @@
 """seq-JEPA: what z and z_agg come to hold, with and without actions, teacher and coding rate.
 
-    python docs/studies/seqjepa.py --backend torch
-    python docs/studies/seqjepa.py --backend jax --seeds 1
-
 Digits that turn by quarters, split by picture. Each cell trains 300 steps and then fits probes of
 scikit-learn on the frozen latents of training pictures; all numbers are of pictures held out.
 """
