@@ -1,6 +1,7 @@
 """Every loss of the note of `hzp`, each alone: what it updates, and what the checker says of it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -9,11 +10,12 @@ from hzp_alone import OFF, ON, alone
 from latentroles.errors import SpecError
 from latentroles_specs.hzp import hzp
 
-# The note's list of what is disabled, with both forms of sigreg, and the measurement of the pose.
+# The note's list of what is disabled, with both forms of sigreg, the measurement of the pose, and
+# what the note on z refuses beside.
 NOTE_OFF = {
     *("sigreg", "sliced_normal", "recon", "recon_patch", "recon_multi_gauss", "pixel_delta"),
     *("inverse_dynamics_z", "inverse_dynamics_p", "inverse_dynamics_dp"),
-    *("action_delta_z", "additivity_h"),
+    *("action_delta_z", "additivity_h", "z_smooth"),
     *("rollout_kstep_z", "rollout_recon_z", "rollout_recon_multi_box_z", "rollout_recon_delta_z"),
     *("rollout_recon_multi_box_delta_z", "rollout_project_z", "pose_measure"),
 }
@@ -53,6 +55,7 @@ UPDATES = {
     "inverse_dynamics_p": {P, "inverse_dynamics_p"},
     "inverse_dynamics_dp": {P, "inverse_dynamics_dp"},
     "action_delta_z": {"encoder", "z_action_delta_projector"},
+    "z_smooth": {"encoder"},
 }
 ON_PIXELS = {n for n, modules in UPDATES.items() if modules == {"encoder", "decoder"}}
 IN_Z = {n for n in UPDATES if n.startswith("rollout") and n.endswith("_z")}
@@ -87,6 +90,7 @@ Z = {
     "rollout_project_z": ON_THE_MANIFOLD,
     "inverse_dynamics_z": {"action-identity"},
     "action_delta_z": {"action-identity", "action-additivity"},
+    "z_smooth": {"temporal-adjacency"},
 }
 # On z, through h, once the gate from z into the predictor is open.
 Z_THROUGH_H = {
@@ -189,6 +193,18 @@ def test_moves_of_h_itself_add_up_by_construction():
     assert lr.check(hzp(frame=(3, 8, 8), dim=4, horizon=2, additivity_h=1.0)).clean
 
 
+def test_one_move_of_h_for_each_action_is_a_leak():
+    """The prototype's move knows the action alone, and h the action that it was computed from."""
+    spec = alone("action_delta_h", action_delta_h_by="prototype", detach_z_from_h_and_p=False)
+    report = lr.check(spec)
+    assert spec.modules["h_action_delta_projector"].layer == lr.nn.linear(3, 4)
+    assert report.verdicts["action_delta_h"]["h"] == {"action-additivity"} | LEAK
+    assert report.verdicts["action_delta_h"]["z"] == LEAK
+    assert [f.rule for f in report.warnings if f.subject == "h"] == ["action-leak"]
+    both = lr.routes(alone("additivity_h", action_delta_h_by="prototype"))
+    assert both["additivity_h"].modules == UPDATES["additivity_h"]
+
+
 def test_the_default_has_nothing_but_notes():
     report = lr.check(hzp())
     assert report.clean
@@ -214,15 +230,34 @@ def test_a_learned_measurement_takes_the_place_of_the_label():
     assert verdicts["rollout_kstep_p"]["p"] == FREE
 
 
+SWITCHES = ("detach_z_from_h_and_p", "detach_decoder", "pose_delta_detach_h", "use_z2h_init")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"additivity_h_of": "sums"}, "additivity_h_of must be one of 'head', 'differences'"),
         ({"scale_dp_by": "mean"}, "scale_dp_by must be one of 'median', 'trimmed_mean'"),
+        ({"action_delta_h_by": "h"}, "action_delta_h_by must be one of 'state', 'prototype'"),
+        *(({n: 0}, rf"{n} .* integer of at least 1") for n in ("actions", "dim", "pose_dim")),
+        ({"actions": True}, r"actions .* integer of at least 1; received True"),
+        ({"horizon": 1}, r"horizon .* integer of at least 2; received 1"),
+        ({"start_frame": 1.5}, r"start_frame .* integer of at least 0; received 1.5"),
+        *(
+            ({gate: "false"}, f"{gate} must be True or False; received 'false'")
+            for gate in SWITCHES
+        ),
         ({"sliced_normal": -1.0}, "'sliced_normal' needs a positive, finite weight"),
         ({"inverse_dynamics_z": float("nan")}, "'inverse_dynamics_z' needs a positive, finite"),
     ],
 )
 def test_bad_arguments_are_said(arguments, message):
     with pytest.raises(SpecError, match=message):
-        hzp(frame=(3, 8, 8), dim=4, horizon=2, **arguments)
+        hzp(**{"frame": (3, 8, 8), "dim": 4, "horizon": 2, **arguments})
+
+
+@every_loss
+def test_no_weight_is_not_the_weight_zero(loss):
+    weights: dict[str, Any] = {loss: None}
+    with pytest.raises(SpecError, match=f"weight of loss '{loss}' is a number or .* got None"):
+        hzp(frame=(3, 8, 8), dim=4, horizon=2, **weights)

@@ -88,22 +88,25 @@ def test_the_losses_of_hzp_are_there_on_and_off():
     assert HZP["inverse_dynamics_p"].rewards["p"] == "action-leak (warning)"
 
 
-def test_an_argument_that_is_no_weight_is_passed_over(tmp_path, capsys):
+def test_what_is_no_weight_is_passed_over_and_what_cannot_be_declared_says_why(tmp_path, capsys):
     file = tmp_path / "small.py"
     file.write_text(
         "import latentroles as lr\n"
-        "def small(rate: float = 0.0, noise: float = 0.0, copy: float = 0.0):\n"
+        "def small(rate: float = 0.0, noise: float = 0.0, torn: float = 0.0, copy: float = 0.0):\n"
         "    s = lr.Spec('small')\n"
         "    x = s.observation('x', (3,))\n"
         "    z = s.latent('z', s.module('e', lr.nn.linear(3, 3))(x), role=lr.DYNAMICS)\n"
         "    s.loss('show', lr.losses.mse(lr.dropout(z, rate, label='d') + noise, x))\n"
+        "    if torn:\n"
+        "        s.loss('torn', lr.losses.mse(z, lr.zeros(2)), weight=torn)\n"
         "    s.loss('copy', lr.losses.mse(z, x), weight=copy)\n"
         "    return s\n"
     )
     assert main(["losses", f"{file}:small"]) == 0
     head, _, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["loss", "weight", "declared", "updates", "on", "z"]
-    assert [row.split()[:2] for row in rows] == [["show", "1"], ["copy", "0"]]
+    assert [row.split()[:2] for row in rows] == [["show", "1"], ["torn", "0"], ["copy", "0"]]
+    assert "cannot be declared: small.py:8: " in rows[1]
 
 
 def test_the_command_lists_the_catalogue(capsys):

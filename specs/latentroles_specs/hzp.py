@@ -12,7 +12,7 @@ docs/systems/hzp.md lists (two of its pose losses, taken literally, are identica
 """
 
 import latentroles as lr
-from latentroles.arguments import choice
+from latentroles.arguments import boolean, choice, integer
 
 
 @lr.recipe(
@@ -37,6 +37,7 @@ def hzp(
     detach_decoder: bool = False,
     pose_delta_detach_h: bool = True,
     use_z2h_init: bool = False,
+    action_delta_h_by: str = "state",
     additivity_h_of: str = "head",
     scale_dp_by: str = "median",
     jepa: float = 1.0,
@@ -61,6 +62,7 @@ def hzp(
     pixel_delta: float = 0.0,
     inverse_dynamics_z: float = 0.0,
     action_delta_z: float = 0.0,
+    z_smooth: float = 0.0,
     rollout_kstep_z: float = 0.0,
     rollout_recon_z: float = 0.0,
     rollout_recon_multi_box_z: float = 0.0,
@@ -79,20 +81,32 @@ def hzp(
         actions: how many discrete actions there are.
         dim: width of z and of h.
         pose_dim: width of p; the `pose` label has the same width.
-        horizon: K, the number of open-loop steps of the rollout losses.
+        horizon: K, the number of open-loop steps of the rollout losses, at least 2.
         start_frame: the first frame that `h2z` and `z2h` read.
         detach_z_from_h_and_p: closes the gate from z into the predictor.
         detach_decoder: closes the gate from z into the decoder.
         pose_delta_detach_h: closes the gate from h into the pose.
         use_z2h_init: h_0 = z_to_h(stop z_0) instead of zeros.
+        action_delta_h_by: "state", a head of h_t and a_t; or "prototype", of a_t alone, which asks
+            one and the same move of every state.
         additivity_h_of: "head" adds up two moves of `h_action_delta_projector`, on h as it is;
             "differences" those of h itself, which is 0 = 0 and refused as vacuous.
         scale_dp_by: the length of a typical move, "median" or "trimmed_mean".
         pose_measure: its weight; when on, `rollout_kstep_p` compares with a head on stopped z that
             this loss teaches the `pose` label, and not with the label itself.
     """
-    additivity_h_of = choice("hzp", "additivity_h_of", additivity_h_of, ("head", "differences"))
-    scale_dp_by = choice("hzp", "scale_dp_by", scale_dp_by, ("median", "trimmed_mean"))
+    actions = integer("hzp", "actions", actions, "how many there are")
+    dim = integer("hzp", "dim", dim, "the width of z and of h")
+    pose_dim = integer("hzp", "pose_dim", pose_dim, "the width of p")
+    horizon = integer("hzp", "horizon", horizon, "open-loop steps", minimum=2)
+    start_frame = integer("hzp", "start_frame", start_frame, "the first of h2z, z2h", minimum=0)
+    boolean("hzp", "detach_z_from_h_and_p", detach_z_from_h_and_p)
+    boolean("hzp", "detach_decoder", detach_decoder)
+    boolean("hzp", "pose_delta_detach_h", pose_delta_detach_h)
+    boolean("hzp", "use_z2h_init", use_z2h_init)
+    choice("hzp", "action_delta_h_by", action_delta_h_by, ("state", "prototype"))
+    choice("hzp", "additivity_h_of", additivity_h_of, ("head", "differences"))
+    choice("hzp", "scale_dp_by", scale_dp_by, ("median", "trimmed_mean"))
     s = lr.Spec("hzp")
     x = s.observation("x", frame)
     a = s.action("a", lr.Discrete(actions))
@@ -134,9 +148,9 @@ def hzp(
         multi_box(residual.t[1:], residual.t[:-1]),
         weight=pixel_delta_multi_box,
     )
-    if sigreg:
+    if sigreg != 0:  # rather than its truth, by which None or "" would pass for absence
         s.loss("sigreg", lr.losses.sigreg(z, label="sigreg"), weight=sigreg)
-    if sliced_normal:
+    if sliced_normal != 0:
         spread = lr.losses.sliced_normal(z, label="sliced_normal")
         s.loss("sliced_normal", spread, weight=sliced_normal)
 
@@ -148,14 +162,19 @@ def hzp(
         weight=z2h,
     )
     h_delta = h.t[1:] - h.t[:-1]
-    if action_delta_h or additivity_h:
-        effect = s.module("h_action_delta_projector", lr.nn.mlp(dim + actions, dim))
-        move = effect(lr.concat(h.t[:-1], action))
-        s.loss("action_delta_h", mse(move, h_delta), weight=action_delta_h)
+    if action_delta_h != 0 or additivity_h != 0:
+        by_state = action_delta_h_by == "state"
+        layer = lr.nn.mlp(dim + actions, dim) if by_state else lr.nn.linear(actions, dim)
+        effect = s.module("h_action_delta_projector", layer)
+
+        def move(h_t):
+            return effect(lr.concat(h_t, action) if by_state else action)
+
+        s.loss("action_delta_h", mse(move(h.t[:-1]), h_delta), weight=action_delta_h)
         # Two moves in a row make the move over both.
         moves, over_both = h_delta, h.t[2:] - h.t[:-2]
         if additivity_h_of == "head":
-            moves, over_both = effect(lr.concat(h.t[:-1].stop(), action)), over_both.stop()
+            moves, over_both = move(h.t[:-1].stop()), over_both.stop()
         s.loss("additivity_h", mse(moves.t[:-1] + moves.t[1:], over_both), weight=additivity_h)
 
     # Open loop: from every h_t, K steps in which the predictor sees its own z only.
@@ -209,15 +228,15 @@ def hzp(
     p = s.latent("p", path, role=lr.POSE)
 
     # On p: one move for each action, moves that add up, lengths, and an order towards the goal.
-    if action_delta_dp:
+    if action_delta_dp != 0:
         prototype = s.module("dp_action_delta_projector", lr.nn.linear(actions, pose_dim))
         s.loss("action_delta_dp", mse(dp, prototype(action)), weight=action_delta_dp)
-    if additivity_dp:
+    if additivity_dp != 0:
         pose_jump = s.module("pose_jump", lr.nn.mlp(pose_dim + dim + 2 * actions, pose_dim))
         jump = pose_jump(lr.concat(p.t[:-2], h_in.t[:-2], action.t[:-1], action.t[1:]))
         s.loss("additivity_dp", mse(dp.t[:-1] + dp.t[1:], jump), weight=additivity_dp)
     measured = m
-    if pose_measure:
+    if pose_measure != 0:
         # The label is relative to the first frame of the window, so that the head reads it too.
         head = s.module("pose_measure", lr.nn.mlp(2 * dim, pose_dim))
         measured = head(lr.concat(z.t[0].stop(), z.stop()))
@@ -227,34 +246,35 @@ def hzp(
     s.loss("scale_dp", typical(dp, target=1.0), weight=scale_dp)
     s.loss("geometry_rank_p", lr.losses.geometry_rank(p, margin=0.1), weight=geometry_rank_p)
 
-    # On each of them: which action was it? On z alone: one move for each action.
-    if inverse_dynamics_h:
+    # On each of them: which action was it? On z alone: one move for each action, and a small one.
+    if inverse_dynamics_h != 0:
         head = s.module("inverse_dynamics_h", lr.nn.mlp(2 * dim, actions))
         guess = head(lr.concat(h.t[:-1], h.t[1:]))
         s.loss("inverse_dynamics_h", cross_entropy(guess, a), weight=inverse_dynamics_h)
-    if inverse_dynamics_z:
+    if inverse_dynamics_z != 0:
         head = s.module("inverse_dynamics_z", lr.nn.mlp(2 * dim, actions))
         guess = head(lr.concat(z.t[:-1], z.t[1:]))
         s.loss("inverse_dynamics_z", cross_entropy(guess, a), weight=inverse_dynamics_z)
-    if inverse_dynamics_p:
+    if inverse_dynamics_p != 0:
         head = s.module("inverse_dynamics_p", lr.nn.mlp(2 * pose_dim, actions))
         guess = head(lr.concat(p.t[:-1], p.t[1:]))
         s.loss("inverse_dynamics_p", cross_entropy(guess, a), weight=inverse_dynamics_p)
-    if inverse_dynamics_dp:
+    if inverse_dynamics_dp != 0:
         guess = s.module("inverse_dynamics_dp", lr.nn.mlp(pose_dim, actions))(dp)
         s.loss("inverse_dynamics_dp", cross_entropy(guess, a), weight=inverse_dynamics_dp)
-    if action_delta_z:
+    if action_delta_z != 0:
         prototype = s.module("z_action_delta_projector", lr.nn.linear(actions, dim))
         s.loss("action_delta_z", mse(z.t[1:] - z.t[:-1], prototype(action)), weight=action_delta_z)
+    s.loss("z_smooth", mse(z.t[1:], z.t[:-1]), weight=z_smooth)
 
-    if inverse_dynamics_h:
+    if inverse_dynamics_h != 0:
         s.allow(
             "action-leak",
             loss="inverse_dynamics_h",
             latent="h",
             because="h is to carry the actions; the note reads it after the action",
         )
-    if action_delta_dp:
+    if action_delta_dp != 0:
         s.allow(
             "action-leak",
             loss="action_delta_dp",

@@ -24,7 +24,8 @@ class Responsibility:
 
     Args:
         definition: in one line; "" where a spec declares it.
-        algebra: what the array functions below it declare: kind, couples, prevents_collapse.
+        algebra: what the array functions below it declare: kind, couples, prevents_collapse; of a
+            loss that cannot be declared, why.
         updates: the modules that it updates.
         rewards: latent -> what the check says of it there, with the severity of what it finds.
         weight: as a spec declares it; "" in the catalogue.
@@ -77,13 +78,25 @@ def of_spec(
     """
     lines = _of(declare(parameters))
     for name in weights:
-        try:
-            spec = declare({**parameters, name: 1.0})
-        except LatentrolesError:
-            continue  # no weight, since 1 is one
-        if name in spec.losses and name not in lines:
+        spec = _turned_on(declare, parameters, name)
+        if isinstance(spec, LatentrolesError):
+            lines[name] = Responsibility(name, "", f"cannot be declared: {spec}", (), {}, "0")
+        elif name in spec.losses and name not in lines:
             lines[name] = replace(_of(spec)[name], weight="0")
     return list(lines.values())
+
+
+def _turned_on(
+    declare: Callable[[Mapping[str, Any]], Spec], parameters: Mapping[str, Any], name: str
+) -> Spec | LatentrolesError:
+    """The spec with the argument at 1; or at 1/2 where 1 is refused, as it is of a rate."""
+    try:
+        return declare({**parameters, name: 1.0})
+    except LatentrolesError as refused:
+        try:
+            return declare({**parameters, name: 0.5})
+        except LatentrolesError:
+            return refused
 
 
 def _of(spec: Spec) -> dict[str, Responsibility]:
@@ -148,7 +161,7 @@ def markdown(lines: Sequence[Responsibility]) -> str:
 
 def _rows(lines: Sequence[Responsibility]) -> Iterator[list[str]]:
     """The head and the rows: without definitions, or without weights, where there are none."""
-    latents = list(lines[0].rewards) if lines else []
+    latents = dict.fromkeys(z for line in lines for z in line.rewards)
     columns: dict[str, Callable[[Responsibility], str]] = {
         "loss": lambda line: line.loss,
         "weight": lambda line: line.weight,
