@@ -5,9 +5,11 @@ A check takes the name of a registered function and has to reject the planted wr
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 from typing import Any
 
 import jax
@@ -22,7 +24,13 @@ from scipy.optimize import linear_sum_assignment
 import latentroles as lr
 from latentroles.errors import ShapeError, SpecError
 from latentroles.spec import array_functions, array_pieces, losses
-from latentroles.spec.array_functions import all_array_functions, array_function, array_function_of
+from latentroles.spec.array_functions import (
+    all_array_functions,
+    array_function,
+    array_function_of,
+    class_indices,
+)
+from latentroles.spec.types import Type
 from latentroles.spec.walk import postorder
 from latentroles.testing.laws import Case, compiled, inputs
 from latentroles.testing.laws.checks import same_results
@@ -491,6 +499,81 @@ def test_the_coding_rate_takes_half_precision(backend):
     np.testing.assert_allclose(float(got), coding_rate(z, 1.0), rtol=0.05)
 
 
+# What is accepted ---------------------------------------------------------------------------
+
+
+EXTENTS = {"batch": 3, "time": 4, "step": 2}
+LEADS = [(), ("batch",), ("time",), ("batch", "time"), ("batch", "time", "step")]
+EVENTS = [(), (N,), (N, N), (2, N, N)]
+HELPERS: dict[str, tuple[int, dict[str, Any]]] = {
+    "accuracy": (2, {}),
+    "r2": (2, {"event": 0}),
+    "box_weight": (1, {"kernel": 2, "stride": 2, "beta": 2.0, "limit": 3.0}),
+    "gauss_weight": (1, {"sigma": 1.0, "beta": 2.0, "limit": 3.0}),
+    "weighted_mean": (2, {}),
+    "softmax": (1, {}),
+    "categorical_draw": (2, {}),
+}
+IN_TIME = {"goal_ranking"}  # where the leading axes are more than a list of entries
+
+
+def type_of(lead: tuple[str, ...], event: tuple[int, ...], dtype: str) -> Type:
+    extents = {"time": 0 if "time" in lead else None, "step": 2 if "step" in lead else None}
+    return Type(lead, event, dtype, **extents)
+
+
+def accepted(name: str) -> Iterator[tuple[list[Type], Type]]:
+    """Every choice of operand types that the function says it takes, and what it says it gives."""
+    function = array_function(name)
+    count, arguments = HELPERS.get(name) or (
+        len(EXAMPLES[name].operands.split()),
+        EXAMPLES[name].arguments,
+    )
+    alike = count > 3  # so many operands are of one type
+    for lead in LEADS:
+        types = [type_of(lead, event, dtype) for event in EVENTS for dtype in ("float", "int")]
+        types += [type_of((), event, "float") for event in EVENTS if lead]  # what noise may be
+        for chosen in [(t,) * count for t in types] if alike else product(types, repeat=count):
+            with suppress(ShapeError):
+                yield list(chosen), function.infer(chosen, arguments)
+
+
+def check_accepted(name: str) -> None:
+    """What is accepted can be computed, has the shape that is promised, and reads events alone.
+
+    The last is so where the entries in one list give what they give along batch, time and step.
+    """
+    function = array_function(name).function
+    arguments = HELPERS[name][1] if name in HELPERS else EXAMPLES[name].arguments
+    rng, tried = np.random.default_rng(0), 0
+    for types, result in accepted(name):
+        shapes = [tuple(EXTENTS[a] for a in t.axes) + t.shape for t in types]
+        operands = [
+            rng.integers(0, 2, s) if t.dtype == "int" else rng.uniform(0.1, 0.9, s)
+            for s, t in zip(shapes, types, strict=True)
+        ]
+        try:
+            got = np.asarray(function(*operands, **arguments))
+        except (IndexError, TypeError, ValueError) as error:
+            raise AssertionError(f"{types} are accepted, and cannot be computed") from error
+        promised = tuple(EXTENTS[axis] for axis in result.axes) + result.shape
+        assert got.shape == promised, f"{types} give {got.shape}, and not {promised}"
+        tried += 1
+        if name not in IN_TIME and types[0].axes:
+            listed = [
+                o.reshape(-1, *t.shape) if t.axes else o
+                for o, t in zip(operands, types, strict=True)
+            ]
+            again = np.asarray(function(*listed, **arguments))
+            close(again.reshape(promised), got, 1e-10, f"{types}, as one list")
+    assert tried, "nothing is accepted"
+
+
+@pytest.mark.parametrize("name", all_array_functions())
+def test_what_is_accepted_can_be_computed(name):
+    check_accepted(name)
+
+
 # What the checks reject ---------------------------------------------------------------------
 
 
@@ -530,6 +613,14 @@ def off_in_jax(p: Any, t: Any) -> Any:
     return squares(p, t) + (1e-9 if isinstance(p, jax.Array) else 0.0)
 
 
+def any_logits(types: Any, arguments: Any) -> Type:
+    """What cross_entropy takes, and logits that are one number each."""
+    logits, classes = types
+    if logits.shape or classes.shape:
+        return class_indices(types, arguments)
+    return Type()
+
+
 Z = Example("z", lambda z: 0.0)
 ZZ = Example("z z", lambda p, t: np.mean((p - t) ** 2))
 
@@ -555,6 +646,14 @@ PLANTED: dict[str, tuple[Any, Any, Example, dict[str, Any]]] = {
     "a stop on both": (check_parity, stopped, ZZ, {}),
     "another value on JAX": (check_parity, off_in_jax, ZZ, {}),
     "half of its definition": (check_definition, lambda p, t: squares(p, t) / 2, ZZ, {}),
+    "time for an event": (check_accepted, norm, Z, {}),
+    "logits without classes": (
+        check_accepted,
+        array_function("cross_entropy").function,
+        Example("z classes", cross_entropy),
+        {"infer": any_logits},
+    ),
+    "another shape than promised": (check_accepted, lambda p, t: p - t, ZZ, {}),
 }
 
 
@@ -813,6 +912,8 @@ def test_a_compiled_step_is_safe_on_constant_data(rows, models):
 
 
 NUMBER: Any = 1.0  # where an Expr belongs
+WORD: Any = "4"
+NOTHING: Any = None
 
 WRONG: dict[str, tuple[Callable[..., Any], str]] = {
     "a batch statistic of scalars": (
@@ -863,12 +964,27 @@ WRONG: dict[str, tuple[Callable[..., Any], str]] = {
         lambda s, z: losses.multi_box(z, z, kernels=(0, 1, 1)),
         "kernels .pixels. must be an integer of at least 1",
     ),
-    "no power": (lambda s, z: losses.multi_box(z, z, beta="2"), "beta must be a number greater"),
+    "no power": (lambda s, z: losses.multi_box(z, z, beta=WORD), "beta must be a number greater"),
     "one move": (lambda s, z: losses.kstep(z, z, 1), "horizon .* at least 2"),
-    "moves in words": (lambda s, z: losses.kstep(z, z, "4"), "horizon .* received '4'"),
-    "no target": (lambda s, z: losses.scale(z, target=None), "target must be a finite number"),
+    "moves in words": (lambda s, z: losses.kstep(z, z, WORD), "horizon .* received '4'"),
+    "no target": (lambda s, z: losses.scale(z, target=NOTHING), "target must be a finite number"),
     "no pairs": (lambda s, z: losses.geometry_rank(z, pairs=0), "pairs .* at least 1"),
-    "a rank of numbers": (lambda s, z: losses.geometry_rank(NUMBER), r"got 1\.0"),
+    "a rank of numbers": (lambda s, z: losses.geometry_rank(NUMBER), r"Got 1\.0"),
+    "a rank of one frame": (
+        lambda s, z: losses.geometry_rank(z.t[0]),
+        r"positions \(batch, time, n\), got \(batch, 4\) float.*Fix: apply it before",
+    ),
+    "a rank of scalars": (lambda s, z: losses.geometry_rank(z.mean()), r"Fix: `lr.reshape\(e, 1\)"),
+    "the angle of scalars": (
+        lambda s, z: losses.cosine(z.mean(), z.mean()),
+        r"vectors \(\.\.\., n\), got \(batch, T\) float.*lr.reshape.*lr.losses.mse",
+    ),
+    "the length of scalars": (lambda s, z: losses.scale(z.mean()), "got .batch, T. float.*Fix"),
+    "the lengths of scalars": (lambda s, z: losses.trimmed_scale(z.mean()), "one number for each"),
+    "logits without classes": (
+        lambda s, z: losses.cross_entropy(z.mean(), s.label("y", classes=2)),
+        r"logits \(\.\.\., n\) .* got \(batch, T\) float and \(batch, T\) int.*Fix",
+    ),
     "a blur of nothing": (lambda s, z: losses.multi_gauss(z, z, sigmas=(0,)), "greater than 0"),
     "half is left out": (lambda s, z: losses.trimmed_scale(z, trim=0.5), "less than 1/2"),
     "samples of steps": (

@@ -347,7 +347,7 @@ REFUSED = {
     "logits of other classes": (
         lambda s: lr.measures.accuracy(s.latents["z"].expr, s.inputs["place"]),
         ShapeError,
-        "accuracy needs logits (..., n) and integer classes (...)",
+        "logits (..., n) are judged by integer classes (...)",
     ),
     "unequal times": (
         lambda s: lr.measures.accuracy(s.latents["z"].expr, s.inputs["a"]),
@@ -451,18 +451,18 @@ def test_a_measure_of_a_loss_is_its_value_on_jax(program, seed):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_any_name_can_be_that_of_a_measure(backend):
     """Those that the emitted method needs itself, of columns and modules; one value twice."""
-    names = "losses x batch torch jnp B T self step noise z encoder read total".split()
+    names = "losses x batch torch jnp B T self step noise z encoder read".split()
     s = small()
     x = s.inputs["x"]
     for i, name in enumerate(names):
         s.measure(name, lr.losses.mse(x, x + float(i)))
-    s.measure("twice", s.measures["total"].expr)
+    s.measure("twice", s.measures["read"].expr)
     model = lr.compile(s, backend=backend)
     found = model.measure(batch_of())
     assert list(found) == [*names, "twice"]
     for i, name in enumerate(names):
         assert float(found[name]) == pytest.approx(i**2, rel=1e-5)
-    assert float(found["twice"]) == float(found["total"])
+    assert float(found["twice"]) == float(found["read"])
 
 
 def test_both_backends_measure_and_draw_the_same():

@@ -15,6 +15,7 @@ kind says what the operands are to each other:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from ..errors import ShapeError, SpecError, nearest, user_line
@@ -56,16 +57,32 @@ def equal_shapes(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
         if t.dtype != "float" or t.shape != first.shape or t.lead() != first.lead():
             raise ShapeError(
                 f"{user_line()}a loss compares arrays of one shape, got "
-                f"{' and '.join(str(u) for u in types)}."
+                f"{' and '.join(str(u) for u in types)}. Fix: bring them to one shape, for example "
+                "by a module, `lr.reshape` or `lr.split`; integers go in as `a.one_hot()`."
             )
     return Type()
+
+
+def along_event(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of equal float arrays (..., n), whose last axis is one of the event."""
+    result = equal_shapes(types, arguments)
+    if not types[0].shape:
+        raise ShapeError(
+            f"{user_line()}this loss reads vectors (..., n), got {types[0]}, one number for each "
+            "entry. Fix: make vectors of such numbers with `lr.reshape(e, 1)` and join them with "
+            "`lr.concat`, or compare the numbers with `lr.losses.mse`."
+        )
+    return result
 
 
 def equal_vectors(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     """A scalar of float vectors (..., n) with equal leading axes."""
     result = equal_shapes(types, arguments)
     if len(types[0].shape) != 1:
-        raise ShapeError(f"{user_line()}this loss reads vectors (..., n), got {types[0]}.")
+        raise ShapeError(
+            f"{user_line()}this loss reads vectors (..., n), got {types[0]}. Fix: "
+            f"`lr.reshape(e, {prod(types[0].shape)})` makes a vector of each entry."
+        )
     return result
 
 
@@ -75,7 +92,7 @@ def batch_of_vectors(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     if "batch" not in types[0].axes:
         raise ShapeError(
             f"{user_line()}a statistic of a batch reads (batch, time, n) or (batch, n), got "
-            f"{types[0]}."
+            f"{types[0]}. Fix: apply it before the mean over the batch."
         )
     return result
 
@@ -83,10 +100,12 @@ def batch_of_vectors(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
 def class_indices(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     """A scalar of logits (..., n) and integer classes (...)."""
     logits, classes = types
-    if logits.dtype != "float" or classes.dtype != "int" or logits.shape[:-1] != classes.shape:
+    fits = logits.dtype == "float" and classes.dtype == "int" and logits.shape[:-1] == classes.shape
+    if not (fits and logits.shape):
         raise ShapeError(
-            f"{user_line()}cross_entropy needs logits (..., n) and integer classes (...), got "
-            f"{logits} and {classes}."
+            f"{user_line()}logits (..., n) are judged by integer classes (...), got {logits} and "
+            f"{classes}. Fix: pass n logits, one for each class, and as classes an action "
+            "or an `s.label(name, classes=n)`."
         )
     return Type()
 

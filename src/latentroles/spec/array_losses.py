@@ -6,18 +6,31 @@ Errors between frames, divergences, statistics of a batch and samples have files
 importing this one registers.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from ..errors import ShapeError, user_line
 from . import array_divergences as array_divergences
 from . import array_pixels as array_pixels
 from . import array_samples as array_samples
 from . import array_statistics as array_statistics
-from .array_functions import array_function_of, class_indices
-from .array_pieces import hinge, length, log_softmax, unit
+from .array_functions import along_event, array_function_of, class_indices, equal_vectors
+from .array_pieces import hinge, length, log_softmax, one_hot, unit
+from .types import Type
+
+
+def _positions(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of positions (batch, time, n)."""
+    if types[0].axes != ("batch", "time"):
+        raise ShapeError(
+            f"{user_line()}an order in time is one of positions (batch, time, n), got {types[0]}. "
+            "Fix: apply it before a mean over batch or time, or to one step of a rollout, `.k[0]`."
+        )
+    return equal_vectors(types, arguments)
 
 
 @array_function_of("distance")
@@ -27,7 +40,7 @@ def mse(prediction: Any, target: Any) -> Any:
     return xp.mean((prediction - target) ** 2)
 
 
-@array_function_of("distance")
+@array_function_of("distance", infer=along_event)
 def cosine(prediction: Any, target: Any) -> Any:
     """mean(1 - cos(prediction, target)) over the last axis; a zero vector has cosine 0."""
     xp = array_namespace(prediction)
@@ -38,10 +51,8 @@ def cosine(prediction: Any, target: Any) -> Any:
 def cross_entropy(logits: Any, classes: Any) -> Any:
     """mean(logsumexp(logits) - logits[class]); logits (..., n), classes (...) in 0..n-1."""
     xp = array_namespace(logits)
-    n = logits.shape[-1]
-    every = xp.arange(n, dtype=classes.dtype, device=device(logits))
-    chosen = classes[..., None] == xp.reshape(every, (1,) * classes.ndim + (n,))
-    return -xp.mean(xp.sum(log_softmax(logits) * xp.astype(chosen, logits.dtype), axis=-1))
+    chosen = one_hot(classes, logits.shape[-1], logits.dtype)
+    return -xp.mean(xp.sum(log_softmax(logits) * chosen, axis=-1))
 
 
 @array_function_of("classification")
@@ -51,7 +62,7 @@ def binary_cross_entropy(logits: Any, buttons: Any) -> Any:
     return xp.mean(xp.logaddexp(logits, xp.zeros_like(logits)) - buttons * logits)
 
 
-@array_function_of("ranking")
+@array_function_of("ranking", infer=_positions)
 def goal_ranking(position: Any, *, margin: float, pairs: int) -> Any:
     """mean relu(margin - (d_i - d_j)) over i < j, where d_i = ||p_i - p_(T-1)||.
 

@@ -6,52 +6,38 @@ A measure is a number to look at: none of them carries gradient.
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from ..errors import ShapeError, user_line
-from .array_functions import array_function_of, equal_shapes
+from .array_functions import array_function_of, class_indices, equal_shapes
+from .array_pieces import one_hot
 from .types import Type
 
 
-def _classified(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
-    """A scalar of logits (..., n) and integer classes (...)."""
-    logits, classes = types
-    fits = logits.dtype == "float" and classes.dtype == "int" and logits.shape[:-1] == classes.shape
-    if not (fits and logits.shape):
-        raise ShapeError(
-            f"{user_line()}accuracy needs logits (..., n) and integer classes (...), got {logits} "
-            f"and {classes}."
-        )
-    return Type()
-
-
-@array_function_of("array", differentiable=False, infer=_classified)
+@array_function_of("array", differentiable=False, infer=class_indices)
 def accuracy(logits: Any, classes: Any) -> Any:
     """The share of entries whose class has the greatest logit; logits (..., n), classes (...).
 
     Among k equal greatest logits each counts 1 / k, as if one of them were drawn.
     """
     xp = array_namespace(logits)
-    n = logits.shape[-1]
-    every = xp.arange(n, dtype=classes.dtype, device=device(logits))
-    chosen = classes[..., None] == xp.reshape(every, (1,) * classes.ndim + (n,))
     greatest = xp.astype(logits == xp.max(logits, axis=-1, keepdims=True), logits.dtype)
-    hits = xp.sum(greatest * xp.astype(chosen, logits.dtype), axis=-1)
+    hits = xp.sum(greatest * one_hot(classes, logits.shape[-1], logits.dtype), axis=-1)
     return xp.mean(hits / xp.sum(greatest, axis=-1))
 
 
-def _sampled(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
-    """A scalar of two float arrays of one shape, with samples along leading axes."""
+def _over_entries(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """A scalar of two float arrays of one shape, with entries along leading axes."""
     result = equal_shapes(types, arguments)
     if not types[0].axes:
         raise ShapeError(
             f"{user_line()}r2 compares predictions over a batch, got {types[0]} without leading "
-            "axes: read it before its mean is taken."
+            "axes. Fix: read it before its mean is taken."
         )
     return result
 
 
-@array_function_of("array", couples=True, differentiable=False, infer=_sampled)
+@array_function_of("array", couples=True, differentiable=False, infer=_over_entries)
 def r2(prediction: Any, target: Any, *, event: int) -> Any:
     """mean_i (1 - sum (t_i - p_i)^2 / sum (t_i - mean t_i)^2), i over the last `event` axes.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from array_api_compat import array_namespace, is_jax_array
+from array_api_compat import array_namespace, device, is_jax_array
 
 
 def magnitude(x: Any) -> Any:
@@ -41,3 +41,10 @@ def log_softmax(logits: Any) -> Any:
     xp = array_namespace(logits)
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+def one_hot(classes: Any, n: int, dtype: Any) -> Any:
+    """(...) integers 0..n-1 -> (..., n), 1 at the class and 0 elsewhere."""
+    xp = array_namespace(classes)
+    every = xp.arange(n, dtype=classes.dtype, device=device(classes))
+    return xp.astype(classes[..., None] == xp.reshape(every, (1,) * classes.ndim + (n,)), dtype)

@@ -22,7 +22,8 @@ def _per_pixel(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     (residual,) = types
     if residual.dtype != "float" or len(residual.shape) != 3:
         raise ShapeError(
-            f"{user_line()}an error per pixel needs frames (..., C, H, W), got {residual}."
+            f"{user_line()}an error per pixel needs frames (..., C, H, W), got {residual}. Fix: "
+            "decode to frames, or `lr.reshape(e, C, H, W)`."
         )
     return residual.with_shape(residual.shape[1:])
 
@@ -31,12 +32,22 @@ def _frames(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     """A scalar of equal frames."""
     result = equal_shapes(types, arguments)
     if len(types[0].shape) != 3:
-        raise ShapeError(f"{user_line()}this loss reads frames (..., C, H, W), got {types[0]}.")
+        raise ShapeError(
+            f"{user_line()}this loss reads frames (..., C, H, W), got {types[0]}. Fix: decode to "
+            "frames, or `lr.reshape(e, C, H, W)`."
+        )
     return result
 
 
-def _like_first(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
-    return types[0]
+def _map(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
+    """(..., H, W) -> the same."""
+    (error,) = types
+    if error.dtype != "float" or len(error.shape) != 2:
+        raise ShapeError(
+            f"{user_line()}a weight of errors reads a map of them (..., H, W), got {error}. Fix: "
+            "take the errors of frames by pixel_error or pixel_square."
+        )
+    return error
 
 
 @array_function_of("distance", infer=_per_pixel)
@@ -65,7 +76,7 @@ def patch_mse(prediction: Any, target: Any, *, size: int) -> Any:
     return xp.mean(xp.matmul(xp.matmul(squares, columns), rows))
 
 
-@array_function_of("array", infer=_like_first, differentiable=False)
+@array_function_of("array", infer=_map, differentiable=False)
 def box_weight(error: Any, *, kernel: int, stride: int, beta: float, limit: float) -> Any:
     """clip((error / local)^beta, limit), where local is the error's mean over boxes.
 
@@ -84,7 +95,7 @@ def box_weight(error: Any, *, kernel: int, stride: int, beta: float, limit: floa
     return xp.clip(ratio**beta, 0.0, limit)
 
 
-@array_function_of("array", infer=_like_first, differentiable=False)
+@array_function_of("array", infer=_map, differentiable=False)
 def gauss_weight(error: Any, *, sigma: float, beta: float, limit: float) -> Any:
     """clip((blur(error) + 1e-6)^beta, limit), blur the mean under a Gaussian window.
 

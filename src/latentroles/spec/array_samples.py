@@ -6,11 +6,11 @@ No losses: the rules read through them to their operands.
 from collections.abc import Sequence
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from ..errors import ShapeError, user_line
 from .array_functions import array_function_of
-from .array_pieces import log_softmax
+from .array_pieces import log_softmax, one_hot
 from .types import Type
 
 
@@ -18,7 +18,10 @@ def _logits(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     """(..., n) floats -> the same."""
     logits = types[0]
     if logits.dtype != "float" or not logits.shape:
-        raise ShapeError(f"{user_line()}logits are floats (..., n), got {logits}.")
+        raise ShapeError(
+            f"{user_line()}logits are floats (..., n), got {logits}. Fix: give each variable an "
+            "event axis of its classes, for example by a module."
+        )
     return logits
 
 
@@ -28,7 +31,8 @@ def _drawn(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     if uniform.lead() != logits.lead() or uniform.shape != logits.shape[:-1]:
         raise ShapeError(
             f"{user_line()}a draw needs logits (..., n) and one uniform number (...) for each n of "
-            f"them, got {logits} and {uniform}."
+            f"them, got {logits} and {uniform}. Fix: declare the noise with the shape and axes of "
+            "the logits without n, or call `lr.categorical_sample`, which does."
         )
     return logits
 
@@ -47,9 +51,6 @@ def categorical_draw(logits: Any, uniform: Any) -> Any:
     uniform (...) lies in [0, 1]; rounding never leaves an entry without a class.
     """
     xp = array_namespace(logits)
-    n = logits.shape[-1]
     reached = xp.cumulative_sum(softmax(logits), axis=-1)[..., :-1]
-    drawn = xp.sum(xp.astype(uniform[..., None] >= reached, xp.int32), axis=-1, keepdims=True)
-    every = xp.arange(n, dtype=drawn.dtype, device=device(logits))
-    chosen = drawn == xp.reshape(every, (1,) * (drawn.ndim - 1) + (n,))
-    return xp.astype(chosen, logits.dtype)
+    drawn = xp.sum(xp.astype(uniform[..., None] >= reached, xp.int32), axis=-1)
+    return one_hot(drawn, logits.shape[-1], logits.dtype)

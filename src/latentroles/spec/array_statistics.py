@@ -10,7 +10,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..errors import ShapeError, user_line
-from .array_functions import array_function_of, batch_of_vectors
+from .array_functions import along_event, array_function_of, batch_of_vectors
 from .array_pieces import hinge, length, log_softmax, unit
 from .types import Type
 
@@ -21,7 +21,8 @@ def _projections(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     if slices.dtype != "float" or slices.axes or slices.shape[:-1] != latents.shape:
         raise ShapeError(
             f"{user_line()}projecting needs latents (..., n) and slices (n, slices) without "
-            f"leading axes, got {latents} and {slices}."
+            f"leading axes, got {latents} and {slices}. Fix: declare them as "
+            f"`s.noise(name, (n, slices))`, n the width of the latents."
         )
     return batch_of_vectors([latents], arguments)
 
@@ -33,12 +34,13 @@ def _sampled(types: Sequence[Type], arguments: dict[str, Any]) -> Type:
     if samples.dtype != "float" or samples != latents.with_shape(slices.shape[1:]):
         raise ShapeError(
             f"{user_line()}sliced_normal needs one sample for each entry and slice, got latents "
-            f"{latents}, slices {slices} and samples {samples}."
+            f"{latents}, slices {slices} and samples {samples}. Fix: give it latents (batch, n) or "
+            "(batch, time, n), or one step of a rollout, `.k[0]`."
         )
     return result
 
 
-@array_function_of("statistic", couples=True)
+@array_function_of("statistic", couples=True, infer=along_event)
 def median_scale(delta: Any, *, target: float) -> Any:
     """(median ||delta|| - target)^2 over all leading axes; delta (..., n).
 
@@ -50,7 +52,7 @@ def median_scale(delta: Any, *, target: float) -> Any:
     return ((lengths[(n - 1) // 2] + lengths[n // 2]) / 2 - target) ** 2
 
 
-@array_function_of("statistic", couples=True)
+@array_function_of("statistic", couples=True, infer=along_event)
 def trimmed_scale(delta: Any, *, target: float, trim: float) -> Any:
     """(trimmed mean ||delta|| - target)^2 over all leading axes; delta (..., n).
 

@@ -230,9 +230,6 @@ def geometry_rank(position: Expr, *, margin: float = 0.1, pairs: int = 1024) -> 
         position: (batch, time, n).
         pairs: at most so many pairs of frames are used.
     """
-    if not isinstance(position, Expr) or position.axes != ("batch", "time"):
-        got = position.type if isinstance(position, Expr) else repr(position)
-        raise ShapeError(f"{user_line()}geometry_rank needs positions (batch, time, n), got {got}.")
     margin = real("geometry_rank", "margin", margin, NON_NEGATIVE)
     pairs = integer("geometry_rank", "pairs", pairs, "how many pairs are used at most")
     return call("goal_ranking", position, margin=margin, pairs=pairs)
