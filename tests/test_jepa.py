@@ -20,7 +20,7 @@ PREDICTOR = {"action_embedding", "predictor", "predictor_output"}
 def small(**arguments) -> lr.Spec:
     sizes = {"hidden": (12,), "channels": (4, 4), "patch": 4, "depth": 1, "heads": 2}
     widths = {"latent_dim": 6, "action_emb_dim": 3, "predictor_hidden_dim": 10, "sigreg_slices": 16}
-    return jepa(FRAME, **{"encoder": "mlp", **sizes, **widths, **arguments})
+    return jepa(**{"frame": FRAME, "encoder": "mlp", **sizes, **widths, **arguments})
 
 
 def pairs(seed: int = 0, count: int = 5, frames: int = 2) -> dict[str, np.ndarray]:
@@ -115,18 +115,34 @@ def test_in_mode_vjepa2_the_regulariser_reads_the_current_frame_alone(regularise
         assert (after[regulariser] == before[regulariser]) is same
 
 
-def test_a_regulariser_of_both_frames_is_the_mean_of_theirs():
-    model = compiled(small(regulariser="vicreg"))
+def vicreg(z, variance=25.0, covariance=1.0):
+    c = np.cov(z.T)
+    spread = np.maximum(0.0, 1.0 - np.sqrt(np.diag(c) + 1e-4)).mean()
+    return variance * spread + covariance * np.square(c - np.diag(np.diag(c))).sum() / len(c)
+
+
+def coding_rate(z, alpha=1.0):
+    u = z / np.linalg.norm(z, axis=-1, keepdims=True)
+    return -np.linalg.slogdet(np.eye(z.shape[1]) + alpha * np.cov(u.T, bias=True))[1]
+
+
+@pytest.mark.parametrize(
+    ("regulariser", "given"),
+    [
+        (vicreg, {}),
+        (vicreg, {"variance": 2.0, "covariance": 300.0}),
+        (coding_rate, {}),
+        (coding_rate, {"alpha": 3.0}),
+    ],
+)
+def test_a_regulariser_of_both_frames_is_the_mean_of_theirs(regulariser, given):
+    name = regulariser.__name__
+    arguments = {f"{name}_{argument}": value for argument, value in given.items()}
+    model = compiled(small(regulariser=name, **arguments))
     batch = pairs()
     z = model.encode(batch["x"], "z").detach().numpy()
-
-    def vicreg(e):
-        c = np.cov(e.T)
-        spread = np.maximum(0.0, 1.0 - np.sqrt(np.diag(c) + 1e-4)).mean()
-        return 25.0 * spread + (np.square(c).sum() - np.square(np.diag(c)).sum()) / len(c)
-
-    wanted = (vicreg(z[:, 0]) + vicreg(z[:, 1])) / 2
-    assert losses(model, batch)["vicreg"] == pytest.approx(wanted, rel=1e-10)
+    wanted = (regulariser(z[:, 0], **given) + regulariser(z[:, 1], **given)) / 2
+    assert losses(model, batch)[name] == pytest.approx(wanted, rel=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +202,48 @@ def test_the_picture_is_what_the_decoder_makes_of_the_embedding():
     pictures = model.pictures(model.inputs(batch))["decoded"].numpy()
     wanted = np.square(pictures - batch["x"]).mean()
     assert losses(model, batch)["reconstruction"] == pytest.approx(wanted, rel=1e-10)
+
+
+# Sizes --------------------------------------------------------------------------------------------
+
+ACTIONS = {"action_embedding"}
+# Encoder, argument, value: the modules whose parameters have other shapes.
+SHAPED = [
+    ("mlp", "hidden", (12, 7), {"encoder"}),
+    ("cnn", "channels", (4, 7), {"encoder"}),
+    ("vit", "patch", 2, {"encoder"}),
+    ("vit", "depth", 2, {"encoder"}),
+    ("mlp", "actions", 5, ACTIONS),
+    ("mlp", "action_emb_dim", 4, ACTIONS | {"predictor"}),
+    ("mlp", "predictor_hidden_dim", 11, {"predictor", "predictor_output"}),
+    ("mlp", "latent_dim", 8, {"encoder", "predictor", "predictor_output", "decoder"}),
+]
+
+
+def shapes(spec: lr.Spec) -> dict[str, dict]:
+    return {
+        name: {path: p.shape for path, p in module.layer.parameters().items()}
+        for name, module in spec.modules.items()
+    }
+
+
+@pytest.mark.parametrize(("encoder", "argument", "value", "modules"), SHAPED)
+def test_a_size_is_that_of_the_modules_that_it_is_named_for(encoder, argument, value, modules):
+    before, after = (
+        shapes(small(encoder=encoder)),
+        shapes(small(encoder=encoder, **{argument: value})),
+    )
+    assert {name for name in before if before[name] != after[name]} == modules
+
+
+def test_sizes_that_are_no_parameters_shape():
+    assert small(regulariser="sigreg").inputs["directions"].shape == (6, 16)
+    assert small(regulariser="sigreg", sigreg_slices=9).inputs["directions"].shape == (6, 9)
+    # Equal weights, split among one, two or three heads.
+    specs = [small(encoder="vit", heads=heads) for heads in (1, 2, 3)]
+    assert shapes(specs[0]) == shapes(specs[1]) == shapes(specs[2])
+    found = {losses(compiled(spec), pairs())["vicreg"] for spec in specs}
+    assert len(found) == 3
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -334,6 +392,9 @@ FROM_0_TO_1 = "ema_decay must be a number from 0 to 1, or a schedule; received"
             {"encoder": "vit", "patch": 3},
             "patch must divide the frame; received (3, 3) for 8 x 8. Fix: pass one of 1, 2, 4, 8",
         ),
+        ({"frame": 8}, "frame must be (channels, height, width); received 8"),
+        ({"frame": (8, 8)}, "frame must be (channels, height, width); received (8, 8)"),
+        ({"frame": None, "encoder": "cnn"}, "a shape holds positive integers, got None"),
         ({"auxiliary_weight": -1.0}, "needs a positive, finite weight, got -1.0"),
         ({"vicreg_variance": 0.0}, "variance must be a number greater than 0"),
     ],

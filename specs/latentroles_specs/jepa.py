@@ -121,7 +121,7 @@ def jepa(
     a = s.action("a", lr.Discrete(actions))
 
     if encoder == "mlp":
-        perceptron = lr.nn.mlp(math.prod(frame), latent_dim, hidden=hidden)
+        perceptron = lr.nn.mlp(math.prod(x.shape), latent_dim, hidden=hidden)
         embed = lr.nn.Sequential((lr.nn.Flatten(3), *perceptron.layers))
     elif encoder == "cnn":
         embed = lr.nn.cnn(frame, latent_dim, channels=channels)
