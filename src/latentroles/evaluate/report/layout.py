@@ -1,32 +1,59 @@
 """Where the parts of a model stand in a drawing: columns from inputs to losses.
 
 The usual way to draw a flow by layers (Sugiyama, Tagawa and Toda, 1981): links that close a cycle
-are set aside, a part stands one column to the right of the last that it reads, and the order
-within a column follows the neighbours' mean, swept to and fro.
+are set aside, a part stands one column to the right of the last that it reads, a link that passes
+columns has a lane of its own in each of them, and the order within a column follows the
+neighbours' mean, swept to and fro. What one part is read by shares its lanes.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
+from typing import NamedTuple
 
 _SWEEPS = 8
 
 
-def columns(parts: Mapping[str, str], links: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """The parts from left to right, and within each column from top to bottom.
+class Lane(NamedTuple):
+    """Where the links of `source` pass the column number `column`."""
+
+    source: str
+    column: int
+
+
+Entry = str | Lane
+
+
+def columns(parts: Mapping[str, str], links: Iterable[tuple[str, str]]) -> list[list[Entry]]:
+    """Parts and lanes from left to right, and within each column from top to bottom.
 
     Args:
         parts: name -> kind; those of kind "loss" all stand in the last column, in their own order.
-        links: (read, reader).
+        links: (read, reader). One that leads back, or stays in its column, has no lanes.
     """
     losses = [name for name, kind in parts.items() if kind == "loss"]
     inner = [name for name in parts if name not in set(losses)]
     known = dict.fromkeys((a, b) for a, b in links if a in parts and b in parts)
     forward = _acyclic(inner, [(a, b) for a, b in known if a in inner and b in inner])
     layer = _layers(inner, forward)
-    found = [
-        [name for name in inner if layer[name] == i]
-        for i in range(max(layer.values(), default=-1) + 1)
-    ]
-    return _ordered([*found, losses] if losses else found, list(known), fixed=losses)
+    count = max(layer.values(), default=-1) + 1
+    layer |= dict.fromkeys(losses, count)
+    found: list[list[Entry]] = [[] for _ in range(count + bool(losses))]
+    for name in [*inner, *losses]:
+        found[layer[name]].append(name)
+    hops: dict[tuple[Entry, Entry], None] = {}
+    for read, reader in known:
+        way = passed(read, reader, layer)
+        for entry in way[1:-1]:
+            if isinstance(entry, Lane) and entry not in found[entry.column]:
+                found[entry.column].append(entry)
+        hops |= dict.fromkeys(pairwise(way))
+    return _ordered(found, list(hops), fixed=losses)
+
+
+def passed(read: str, reader: str, layer: Mapping[str, int]) -> list[Entry]:
+    """What a link passes: both ends, and the lanes between them."""
+    between = range(layer[read] + 1, layer[reader])
+    return [read, *(Lane(read, column) for column in between), reader]
 
 
 def _acyclic(parts: list[str], links: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -69,21 +96,21 @@ def _layers(parts: list[str], links: list[tuple[str, str]]) -> dict[str, int]:
 
 
 def _ordered(
-    layers: list[list[str]], links: list[tuple[str, str]], fixed: Collection[str]
-) -> list[list[str]]:
-    neighbours: dict[str, list[str]] = {name: [] for column in layers for name in column}
-    for read, reader in links:
-        neighbours[read].append(reader)
-        neighbours[reader].append(read)
+    layers: list[list[Entry]], hops: list[tuple[Entry, Entry]], fixed: Collection[Entry]
+) -> list[list[Entry]]:
+    neighbours: dict[Entry, list[Entry]] = {entry: [] for column in layers for entry in column}
+    for left, right in hops:
+        neighbours[left].append(right)
+        neighbours[right].append(left)
 
-    def middle(name: str, place: Mapping[str, float]) -> float:
-        near = [place[other] for other in neighbours[name]]
-        return sum(near) / len(near) if near else place[name]
+    def middle(entry: Entry, place: Mapping[Entry, float]) -> float:
+        near = [place[other] for other in neighbours[entry]]
+        return sum(near) / len(near) if near else place[entry]
 
     for _ in range(_SWEEPS):
         for i, column in enumerate(layers):
             # In parts of the column's height: columns of different lengths are compared.
             place = {n: (k + 0.5) / len(c) for c in layers for k, n in enumerate(c)}
             if not set(column) <= set(fixed):
-                layers[i] = sorted(column, key=lambda name: middle(name, place))
+                layers[i] = sorted(column, key=lambda entry: middle(entry, place))
     return layers

@@ -20,10 +20,12 @@ def blocks(found: Evaluation, source: Source, z: np.ndarray) -> list[str]:
         z: (N, D) of the visits of `source`.
     """
     kind = _VERDICTS.get(found.verdict, "vacuous")
+    reason = found.to_json()["because"]
+    because = f" ({reason})" if reason else ""
     said = [
         f"<p>{escape(found.name)} in {escape(found.environment)}: {found.visits} visits to "
         f"{found.places} places in {found.episodes} episodes.</p>",
-        f'<p class="verdict {kind}">This encoder: {escape(found.verdict)}.</p>',
+        f'<p class="verdict {kind}">This encoder: {escape(found.verdict + because)}.</p>',
         f"<p>Encoders trained like it: {escape(found.claim.verdict)}.</p>",
         *(f'<p class="quiet">{escape(note)}</p>' for note in found.notes),
     ]

@@ -7,10 +7,14 @@ from typing import Any
 from latentroles.routes import RouteTable, draw, routes
 from latentroles.spec import Spec
 
-from .layout import columns
+from .layout import Entry, Lane, columns, passed
 
-COLUMN, ROW, HEIGHT, MARGIN = 44, 34, 24, 12  # pixels: between columns, between rows, of a part
+# Pixels: between columns, of a row and of a lane, of a part, around the drawing.
+COLUMN, ROW, LANE, HEIGHT, MARGIN = 48, 34, 10, 24, 12
 _CHARACTER = 6.4  # pixels of a letter at 12 px, more than most
+
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,31 @@ class Part:
 
 @dataclass(frozen=True)
 class Link:
-    """An arrow: `path` is SVG's; `cut` the stop or gate on it, or "".
+    """An arrow along `points`; `cut` is the stop or gate on it, or "".
 
     `losses` read through it, and the gradient of `routes` flows back through it.
     """
 
-    path: str
+    points: tuple[Point, ...]
     read: str
     reader: str
     cut: str
     losses: tuple[str, ...]
     routes: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """As SVG has it: level where the points are, a curve where they are not."""
+        (x, y), *rest = self.points
+        said = [f"M{x:.0f},{y:.0f}"]
+        for x2, y2 in rest:
+            middle = (x + x2) / 2
+            if y2 == y or x2 == x:
+                said.append(f"L{x2:.0f},{y2:.0f}")
+            else:
+                said.append(f"C{middle:.0f},{y:.0f} {middle:.0f},{y2:.0f} {x2:.0f},{y2:.0f}")
+            x, y = x2, y2
+        return " ".join(said)
 
 
 @dataclass(frozen=True)
@@ -61,22 +79,20 @@ def route_map(spec: Spec) -> RouteMap:
     """Draws a spec with the routes of all its losses."""
     whole, table = draw(spec), routes(spec)
     alone = {name: draw(spec, name, alone=True) for name in spec.losses}
-    boxes, width, height = _boxes(
-        columns(whole.parts, [(read, reader) for read, reader, _ in whole.links])
-    )
+    plan = _Plan(columns(whole.parts, [(read, reader) for read, reader, _ in whole.links]))
     parts = [
         Part(
             _id(name),
             name.removeprefix("loss "),
             kind,
-            *boxes[name],
+            *plan.boxes[name],
             _said(name, kind, table, spec),
         )
         for name, kind in whole.parts.items()
     ]
     links = [
         Link(
-            _path(boxes[read], boxes[reader]),
+            plan.way(read, reader),
             _id(read),
             _id(reader),
             cut or "",
@@ -88,7 +104,7 @@ def route_map(spec: Spec) -> RouteMap:
     updates = {
         _id(f"loss {row.loss}"): tuple(_id(m) for m in sorted(row.modules)) for row in _rows(table)
     }
-    return RouteMap(tuple(parts), tuple(links), width, height, updates)
+    return RouteMap(tuple(parts), tuple(links), plan.width, plan.height, updates)
 
 
 def _id(name: str) -> str:
@@ -96,33 +112,65 @@ def _id(name: str) -> str:
     return f"part-{name.replace(' ', '-')}"
 
 
-def _boxes(
-    layers: list[list[str]],
-) -> tuple[dict[str, tuple[float, float, float]], float, float]:
-    """Name -> (x, y, width), and the size of the drawing."""
-    boxes, x = {}, float(MARGIN)
-    height = max(len(column) for column in layers) * ROW
-    for column in layers:
-        width = max(len(name.removeprefix("loss ")) for name in column) * _CHARACTER + 16
-        apart = min(2 * ROW, height / len(column))
-        top = MARGIN + (height - len(column) * apart) / 2 + (apart - ROW) / 2
-        for i, name in enumerate(column):
-            own = len(name.removeprefix("loss ")) * _CHARACTER + 16
-            boxes[name] = (x + (width - own) / 2, top + i * apart, own)
-        x += width + COLUMN
-    return boxes, x - COLUMN + MARGIN, height + 2 * MARGIN
+def _wide(entry: Entry) -> float:
+    return 0.0 if isinstance(entry, Lane) else len(entry.removeprefix("loss ")) * _CHARACTER + 16
 
 
-def _path(read: tuple[float, float, float], reader: tuple[float, float, float]) -> str:
-    """A curve from the right of one box to the left of another; under them where it leads back."""
-    x1, y1 = read[0] + read[2], read[1] + HEIGHT / 2
-    x2, y2 = reader[0], reader[1] + HEIGHT / 2
-    forward = x2 > x1
-    bend = max(20.0, (x2 - x1) / 2) if forward else 40.0
-    low1, low2 = (y1, y2) if forward else (max(y1, y2) + ROW,) * 2
-    points = ((x1, y1), (x1 + bend, low1), (x2 - bend, low2), (x2, y2))
-    start, *curve = (f"{x:.0f},{y:.0f}" for x, y in points)
-    return f"M{start} C{' '.join(curve)}"
+class _Plan:
+    """Places in pixels.
+
+    Attributes:
+        boxes: part -> (x, y, width).
+        width, height: of the drawing.
+    """
+
+    def __init__(self, layers: list[list[Entry]]):
+        self.boxes: dict[str, tuple[float, float, float]] = {}
+        self._lanes: dict[Lane, float] = {}  # the height of each
+        self._layer = {name: i for i, c in enumerate(layers) for name in c if isinstance(name, str)}
+        self._spans: list[tuple[float, float]] = []  # of each column, left and right
+        self._back = 0  # lanes under the drawing, for links that lead back
+        needed = [sum(LANE if isinstance(e, Lane) else ROW for e in column) for column in layers]
+        tallest, x = max(needed), float(MARGIN)
+        for column, height in zip(layers, needed, strict=True):
+            width = max(_wide(entry) for entry in column)
+            self._spans.append((x, x + width))
+            spread = min(1.6, tallest / height)
+            y = MARGIN + (tallest - height * spread) / 2
+            for entry in column:
+                slot = (LANE if isinstance(entry, Lane) else ROW) * spread
+                if isinstance(entry, Lane):
+                    self._lanes[entry] = y + slot / 2
+                else:
+                    own = _wide(entry)
+                    self.boxes[entry] = (x + (width - own) / 2, y + (slot - HEIGHT) / 2, own)
+                y += slot
+            x += width + COLUMN
+        self.width, self._bottom = x - COLUMN + MARGIN, tallest + 2 * MARGIN
+
+    @property
+    def height(self) -> float:
+        """Of the drawing, with the lanes under it."""
+        return self._bottom + LANE * self._back
+
+    def way(self, read: str, reader: str) -> tuple[Point, ...]:
+        """The points of a link, between which it runs level or through the gap of two columns."""
+        x, y, width = self.boxes[read]
+        start = (x + width, y + HEIGHT / 2)
+        end = (self.boxes[reader][0], self.boxes[reader][1] + HEIGHT / 2)
+        if self._layer[reader] > self._layer[read]:
+            points = [start, (self._spans[self._layer[read]][1], start[1])]
+            for lane in passed(read, reader, self._layer)[1:-1]:
+                assert isinstance(lane, Lane)
+                left, right = self._spans[lane.column]
+                points += [(left, self._lanes[lane]), (right, self._lanes[lane])]
+            return (*points, (self._spans[self._layer[reader]][0], end[1]), end)
+        low = self._bottom + LANE * self._back
+        self._back += 1
+        right = self._spans[self._layer[read]][1] + COLUMN / 3
+        left = self._spans[self._layer[reader]][0] - COLUMN / 3
+        down, up = (right, start[1]), (left, end[1])
+        return start, down, (right, low), (left, low), up, end
 
 
 def _said(name: str, kind: str, table: RouteTable, spec: Spec) -> str:
