@@ -666,7 +666,7 @@ def test_a_report_reads_as_text_json_and_annotations():
     assert "test_check.py" not in text.split("\n")[0] or ": error LR201" in text
     assert "inverse_dynamics_z <- head <- z[t], z[t+1] <- encoder        target: a[t]" in text
     assert "making a[t] readable from z[t], z[t+1]" in text
-    assert "measure: how well the last action can be read" in text
+    assert "measure: latentroles evaluate RUN --only leakage" in text
     assert text.endswith(report.summary())
     data = json.loads(json.dumps(report.to_json()))
     assert data["findings"][0]["code"] == "LR201"

@@ -92,8 +92,8 @@ _EXAMPLE = {
     "for a pose",
 }
 
-_LEAKAGE = "how well the last action can be read from the latent, given the place"
-_CLOSURE = "how far the latent returns when the agent returns to a place"
+_LEAKAGE = "latentroles evaluate RUN --only leakage"
+_CLOSURE = "latentroles evaluate RUN"
 _COLLAPSE = "the spread and the rank of the latent as it trains"
 
 _ALL = (
