@@ -22,8 +22,8 @@ from array_api_compat import array_namespace
 from scipy.optimize import linear_sum_assignment
 
 import latentroles as lr
-from latentroles.errors import ShapeError, SpecError
-from latentroles.spec import array_functions, array_pieces, losses
+from latentroles.errors import LatentrolesError, ShapeError, SpecError
+from latentroles.spec import array_functions, array_pieces, losses, pixel_losses
 from latentroles.spec.array_functions import (
     all_array_functions,
     array_function,
@@ -84,19 +84,23 @@ def goal_ranking(position: np.ndarray, margin: float, pairs: int) -> float:
     return float(np.mean(np.maximum(found, 0)))
 
 
-def patch_mse(p: np.ndarray, t: np.ndarray, size: int) -> float:
+def box_means(maps: np.ndarray, size: int, step: int) -> np.ndarray:
+    """(..., H, W) -> the means of size x size boxes, the last of a row or column at the border."""
+
     def starts(length: int) -> list[int]:
-        regular = [i for i in range(length) if i % (size // 2) == 0 and i + size <= length]
+        regular = [i for i in range(length) if i % step == 0 and i + size <= length]
         return regular + [length - size] * (regular[-1] + size < length)
 
-    errors = (p - t) ** 2
-    height, width = p.shape[-2:]
-    patches = [
-        np.mean(errors[..., i : i + size, j : j + size])
+    height, width = maps.shape[-2:]
+    rows = [
+        [np.mean(maps[..., i : i + size, j : j + size], axis=(-2, -1)) for j in starts(width)]
         for i in starts(height)
-        for j in starts(width)
     ]
-    return float(np.mean(patches))
+    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def patch_mse(p: np.ndarray, t: np.ndarray, size: int) -> float:
+    return float(np.mean(box_means((p - t) ** 2, size, size // 2)))
 
 
 def trimmed_scale(delta: np.ndarray, target: float, trim: float) -> float:
@@ -499,6 +503,37 @@ def test_the_coding_rate_takes_half_precision(backend):
     np.testing.assert_allclose(float(got), coding_rate(z, 1.0), rtol=0.05)
 
 
+# Boxes ------------------------------------------------------------------------------------------
+
+
+def box_weight(error: np.ndarray, kernel: int, stride: int) -> np.ndarray:
+    function = array_function("box_weight").function
+    return function(error, kernel=kernel, stride=stride, beta=1.0, limit=100.0)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 3), (3, 2), (6, 4)])
+def test_every_pixel_is_in_the_surroundings_of_others(kernel, stride):
+    """A greater error anywhere makes less of another one, at the border too."""
+    even = np.ones((7, 10))
+    np.testing.assert_allclose(box_weight(even, kernel, stride), 1.0)
+    for pixel in np.ndindex(even.shape):
+        error = even.copy()
+        error[pixel] = 5.0
+        weights = box_weight(error, kernel, stride)
+        weights[pixel] = np.inf
+        assert weights.min() < 1, f"no other pixel is near {pixel}"
+
+
+def test_boxes_that_fill_a_line_are_the_pools_of_the_frameworks():
+    """Those of the default multi_box on frames of 56 pixels: 56, 28 and 14."""
+    for size, kernel in ((56, 8), (28, 8), (14, 6)):
+        error = torch.rand(2, 1, size, size, dtype=torch.float64)
+        means = F.avg_pool2d(error, kernel, 4)
+        local = F.interpolate(means, size=(size, size), mode="bilinear", align_corners=False)
+        wanted = ((error + 1e-6) / (local + 1e-6)).numpy()
+        close(box_weight(error.numpy(), kernel, 4), wanted, VALUE, f"{size} pixels")
+
+
 # What is accepted ---------------------------------------------------------------------------
 
 
@@ -705,16 +740,16 @@ def pyramid(residual: np.ndarray, levels: int) -> list[np.ndarray]:
 
 
 def multi_box(p: np.ndarray, t: np.ndarray, kernels: Any, strides: Any, **power: float) -> float:
-    """The box means and their resizing are torch's."""
+    """The resizing is torch's."""
     levels = []
     for residual, kernel, stride in zip(
         pyramid(p - t, len(kernels)), kernels, strides, strict=True
     ):
-        error = torch.tensor(np.abs(residual).mean(axis=-3).reshape(-1, 1, *residual.shape[-2:]))
-        means = F.avg_pool2d(error, kernel, stride)
+        error = np.abs(residual).mean(axis=-3).reshape(-1, 1, *residual.shape[-2:])
+        means = torch.tensor(box_means(error, kernel, stride))
         local = F.interpolate(means, size=error.shape[-2:], mode="bilinear", align_corners=False)
-        weight = ((error + 1e-6) / (local + 1e-6)) ** power["beta"]
-        levels.append(float((weight.clamp(max=power["limit"]) * error).mean()))
+        weight = ((error + 1e-6) / (local.numpy() + 1e-6)) ** power["beta"]
+        levels.append(np.mean(np.minimum(weight, power["limit"]) * error))
     return float(np.mean(levels))
 
 
@@ -830,8 +865,10 @@ def every_loss() -> lr.Spec:
 
 def test_every_public_loss_is_declared():
     functions = inspect.getmembers(losses, inspect.isfunction)
-    public = {n for n, f in functions if f.__module__ == losses.__name__ and n[0] != "_"}
-    assert set(DECLARED) == public - {"call"}
+    ours = {losses.__name__, pixel_losses.__name__}
+    assert set(DECLARED) == {n for n, f in functions if f.__module__ in ours and n[0] != "_"}
+    shown = {n for n, f in vars(pixel_losses).items() if f in vars(losses).values()}
+    assert shown >= {"patch_mse", "multi_box", "multi_gauss"}
 
 
 def test_every_array_function_of_a_loss_is_reached():
@@ -964,6 +1001,16 @@ WRONG: dict[str, tuple[Callable[..., Any], str]] = {
         lambda s, z: losses.multi_box(z, z, kernels=(0, 1, 1)),
         "kernels .pixels. must be an integer of at least 1",
     ),
+    "boxes with gaps": (
+        lambda s, z: losses.multi_box(z, z, kernels=(4,), strides=(9,)),
+        r"a stride is at most its kernel; received kernels \(4,\) and strides \(9,\).*"
+        r"Fix: pass strides=\(4,\)",
+    ),
+    "a position that is a number": (
+        lambda s, z: losses.kstep(NUMBER, z, 2),
+        r"kstep compares Exprs, got position = 1\.0.*Fix",
+    ),
+    "no measurement": (lambda s, z: losses.kstep(z, NOTHING, 2), "got measured = None.*Fix"),
     "no power": (lambda s, z: losses.multi_box(z, z, beta=WORD), "beta must be a number greater"),
     "one move": (lambda s, z: losses.kstep(z, z, 1), "horizon .* at least 2"),
     "moves in words": (lambda s, z: losses.kstep(z, z, WORD), "horizon .* received '4'"),
@@ -1019,6 +1066,31 @@ def test_bad_input_is_said(what):
     with pytest.raises((ShapeError, SpecError), match=message) as raised:
         declare(s, z)
     assert str(raised.value).startswith("test_array_losses.py:")
+
+
+def odd_operands(s: lr.Spec) -> list[Any]:
+    x, frames = s.observation("x", (N,)), s.observation("frames", (2, 8, 8))
+    exprs = [x, x.mean(), x.t[0], x.mean(over="batch"), x.windows(2), x.t[1:], frames]
+    exprs += [s.action("a", lr.Discrete(N)), s.state("c", (N,)), lr.zeros(N)]
+    return [*exprs, lr.Spec("other").observation("x", (N,)), 1.0, None, "z", np.ones(N)]
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_whatever_it_is_given_a_loss_is_declared_or_refused(name):
+    """Nothing else is raised, and what is declared is a float scalar that can be differentiated."""
+    loss, s = getattr(losses, name), lr.Spec("odd")
+    parameters = inspect.signature(loss).parameters.values()
+    count = sum(p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "horizon" for p in parameters)
+    given: dict[str, Any] = {"horizon": 2} if name == "kstep" else {}
+    if name in ("sigreg", "sliced_normal"):
+        given["label"] = "d"
+    every = list(product(odd_operands(s), repeat=count))
+    declared = 0
+    for i in np.random.default_rng(0).permutation(len(every))[:225]:
+        with suppress(LatentrolesError):
+            assert loss(*every[i], **given).type == Type()
+            declared += 1
+    assert declared or count == 4
 
 
 def test_what_keeps_its_axes_may_stand_in_a_loop():

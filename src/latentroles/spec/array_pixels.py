@@ -78,10 +78,11 @@ def patch_mse(prediction: Any, target: Any, *, size: int) -> Any:
 
 @array_function_of("array", infer=_map, differentiable=False)
 def box_weight(error: Any, *, kernel: int, stride: int, beta: float, limit: float) -> Any:
-    """clip((error / local)^beta, limit), where local is the error's mean over boxes.
+    """min((error / local)^beta, limit), where local is the error's mean over boxes.
 
-    The boxes have size `kernel` and step `stride`; their means are resized bilinearly to the
-    size of the error, (..., H, W). Where an error and its surroundings are zero the weight is 1.
+    The boxes have size `kernel` and step `stride`, the last at the border; their means are resized
+    bilinearly to the size of the error, (..., H, W). 1e-6 is added to both, so that the weight is 1
+    where an error and its surroundings are zero.
     """
     xp = array_namespace(error)
     (pool_rows, resize_rows), (pool_columns, resize_columns) = (
@@ -97,7 +98,7 @@ def box_weight(error: Any, *, kernel: int, stride: int, beta: float, limit: floa
 
 @array_function_of("array", infer=_map, differentiable=False)
 def gauss_weight(error: Any, *, sigma: float, beta: float, limit: float) -> Any:
-    """clip((blur(error) + 1e-6)^beta, limit), blur the mean under a Gaussian window.
+    """min((blur(error) + 1e-6)^beta, limit), blur the mean under a Gaussian window.
 
     The window has deviation `sigma` in pixels, and its weights add up to 1 at the border as well.
     """
@@ -119,11 +120,16 @@ def _as(like: Any, matrix: np.ndarray) -> Any:
     return xp.asarray(matrix, dtype=like.dtype, device=device(like))
 
 
+def _starts(length: int, size: int, step: int) -> list[int]:
+    """Where windows of a line begin: `step` apart, and one that ends where the line does."""
+    last = length - size
+    return sorted({*range(0, last, step), last})
+
+
 @lru_cache(maxsize=64)
 def _patches(length: int, size: int) -> np.ndarray:
     """How much each pixel of a line counts in the mean of the patches' means; adds up to 1."""
-    last = length - size
-    starts = sorted({*range(0, last + 1, max(size // 2, 1)), last})
+    starts = _starts(length, size, max(size // 2, 1))
     counts = np.zeros(length)
     for start in starts:
         counts[start : start + size] += 1.0
@@ -134,12 +140,14 @@ def _patches(length: int, size: int) -> np.ndarray:
 def _local_mean(size: int, kernel: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
     """The matrices (boxes, size) of a line's box means, (size, boxes) that resizes to its length.
 
-    Box means: no padding. Resizing: bilinear with half-pixel centres, edges repeated.
+    Box means: no padding, the last box at the border. Resizing: bilinear with half-pixel centres,
+    edges repeated.
     """
-    boxes = (size - kernel) // stride + 1
+    starts = _starts(size, kernel, stride)
+    boxes = len(starts)
     pool = np.zeros((boxes, size))
-    for i in range(boxes):
-        pool[i, i * stride : i * stride + kernel] = 1.0 / kernel
+    for i, start in enumerate(starts):
+        pool[i, start : start + kernel] = 1.0 / kernel
     centre = np.clip((np.arange(size) + 0.5) * boxes / size - 0.5, 0.0, boxes - 1.0)
     low = np.floor(centre).astype(int)
     high = np.minimum(low + 1, boxes - 1)

@@ -2,55 +2,24 @@
 
 A loss is a scalar Expr. What it compares is built from Exprs, so that routes and rules see its
 structure; only the last step is an array function. Stops are the caller's: none is hidden here.
+Those that compare frames with frames stand in `pixel_losses`.
 """
 
-import inspect
-from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
 from ..arguments import NON_NEGATIVE, POSITIVE, Range, integer, real
 from ..errors import ShapeError, SpecError, user_line
-from .array_functions import array_function
-from .expr import Expr, align, as_expr, elementwise, spec_of
-from .ops import avg_pool2d, draw
-from .types import Type
+from .call import call as call
+from .call import call_unaligned
+from .expr import Expr
+from .ops import draw
+from .pixel_losses import multi_box as multi_box
+from .pixel_losses import multi_gauss as multi_gauss
+from .pixel_losses import patch_mse as patch_mse
 
 HALF = Range("a number of at least 0 and less than 1/2", lambda v: 0 <= v < 0.5)
-
-
-def call(function: str, *operands: Any, **arguments: Any) -> Expr:
-    """Applies a registered array function to operands with equal leading axes.
-
-    Args:
-        function: the name of an array function; see `array_functions`.
-        arguments: its static keyword arguments: numbers or strings.
-    """
-    spec = spec_of(function, operands)
-    exprs = align(function, [as_expr(spec, o, function) for o in operands])
-    return _call(function, exprs, arguments)
-
-
-def _call(function: str, exprs: Sequence[Expr], arguments: dict[str, Any]) -> Expr:
-    """Applies a registered array function to operands as they are."""
-    registered, spec = array_function(function), exprs[0].spec
-    try:
-        inspect.signature(registered.function).bind(*exprs, **arguments)
-    except TypeError as error:
-        raise SpecError(
-            f"{user_line()}the array function {function!r} takes "
-            f"{inspect.signature(registered.function)}: {error}."
-        ) from None
-    result = spec._node("call", tuple(exprs), (function, tuple(sorted(arguments.items()))))
-    # The sorter lifts work out of a loop: what takes means would then take them over time as well.
-    reduced = result.type == Type() or any(set(e.axes) - set(result.axes) for e in exprs)
-    if spec._tracing and reduced:
-        raise SpecError(
-            f"{user_line()}the loss {function!r} inside the step of a loop would be taken once per "
-            "step: return its operands as outputs of the step, and take the loss outside."
-        )
-    return result
 
 
 def mse(prediction: Any, target: Any) -> Expr:
@@ -78,119 +47,6 @@ def binary_cross_entropy(logits: Expr, buttons: Expr) -> Expr:
     return call("binary_cross_entropy", logits, buttons)
 
 
-def patch_mse(prediction: Expr, target: Expr, *, size: int = 32) -> Expr:
-    """Mean over patches of each one's mse; patches of size x size pixels overlap by half.
-
-    The last patch of a row or column stands at the border. A patch that would not fit is cut to the
-    frame.
-
-    Args:
-        prediction, target: (..., C, H, W).
-
-    Source: `recon_patch` of the hzp note.
-    """
-    size = integer("patch_mse", "size", size, "pixels of a patch's side")
-    frames = [e.shape[-2:] for e in (prediction, target) if isinstance(e, Expr)]
-    return call("patch_mse", prediction, target, size=min([size, *sum(frames, ())]))
-
-
-def multi_box(
-    prediction: Expr,
-    target: Expr,
-    *,
-    kernels: tuple[int, ...] = (8, 8, 6),
-    strides: tuple[int, ...] = (4, 4, 4),
-    beta: float = 2.0,
-    limit: float = 100.0,
-) -> Expr:
-    """Reconstruction over a pyramid, weighted towards errors above their surroundings.
-
-    Per level s: e = mean_c |p - t|, local = box mean of stop(e), w = clip((stop(e) / local)^beta,
-    limit), loss = mean over levels of mean(w e). Each level halves height and width. A box that
-    would not fit a level is cut to its size.
-
-    Args:
-        prediction, target: (..., C, H, W).
-        kernels, strides: the box size and step of each level, in that level's pixels.
-
-    Source: `recon_multi_box` and `pixel_delta_multi_box` of the hzp note. The note divides
-    sum(w e) by the sum of the resized coverage; boxes without padding cover every pixel once,
-    so that is the mean.
-    """
-    sizes, steps = (
-        [integer("multi_box", name, size, "pixels") for size in _levels("multi_box", name, given)]
-        for name, given in (("kernels", kernels), ("strides", strides))
-    )
-    if len(sizes) != len(steps):
-        raise SpecError(
-            f"{user_line()}multi_box needs one kernel and one stride per level, got {kernels} and "
-            f"{strides}."
-        )
-    beta = real("multi_box", "beta", beta, POSITIVE)
-    limit = real("multi_box", "limit", limit, POSITIVE)
-    levels = []
-    residuals = _pyramid(prediction, target, len(sizes))
-    for residual, kernel, stride in zip(residuals, sizes, steps, strict=True):
-        error = call("pixel_error", residual)
-        box = min(kernel, *error.shape)
-        weight = call(
-            "box_weight", error.stop(), kernel=box, stride=min(stride, box), beta=beta, limit=limit
-        )
-        levels.append(call("weighted_mean", error, weight.stop()))
-    return reduce(add, levels) * (1.0 / len(levels))
-
-
-def multi_gauss(
-    prediction: Expr,
-    target: Expr,
-    *,
-    sigmas: tuple[float, ...] = (4.0, 4.0, 3.0),
-    beta: float = 2.0,
-    limit: float = 100.0,
-) -> Expr:
-    """Reconstruction over a pyramid, weighted towards regions of large error.
-
-    Per level s: e = mean_c (p - t)^2, w = clip((blur(stop(e)) + 1e-6)^beta, limit), loss = mean
-    over levels of mean(w e). Each level halves height and width. The weights are not normalised:
-    of a frame that is nearly right every pixel counts for little.
-
-    Args:
-        prediction, target: (..., C, H, W).
-        sigmas: the deviation of each level's Gaussian blur, in that level's pixels.
-
-    Source: `recon_multi_gauss` of the hzp note. Here the blur is a mean at the border as well.
-    """
-    levels = _levels("multi_gauss", "sigmas", sigmas)
-    sigmas = tuple(real("multi_gauss", "sigmas", sigma, POSITIVE) for sigma in levels)
-    beta = real("multi_gauss", "beta", beta, POSITIVE)
-    limit = real("multi_gauss", "limit", limit, POSITIVE)
-    losses = []
-    for residual, sigma in zip(_pyramid(prediction, target, len(sigmas)), sigmas, strict=True):
-        error = call("pixel_square", residual)
-        weight = call("gauss_weight", error.stop(), sigma=sigma, beta=beta, limit=limit)
-        losses.append(call("weighted_mean", error, weight.stop()))
-    return reduce(add, losses) * (1.0 / len(losses))
-
-
-def _levels(what: str, name: str, values: Any) -> Sequence[Any]:
-    """Raises where there is not one number for each level of a pyramid."""
-    if not isinstance(values, tuple | list) or not values:
-        raise SpecError(
-            f"{user_line()}{what}: {name} has one number per level of the pyramid; received "
-            f"{values!r}. Fix: pass a tuple such as {name}=(4, 4)."
-        )
-    return values
-
-
-def _pyramid(prediction: Expr, target: Expr, levels: int) -> Iterator[Expr]:
-    """The residual at each level; pooling is linear, so it is that of the two pyramids."""
-    residual = elementwise("sub", prediction, target)
-    for level in range(levels):
-        if level:
-            residual = avg_pool2d(residual, 2)
-        yield residual
-
-
 def kstep(position: Expr, measured: Expr, horizon: int) -> Expr:
     """mean over k = 2..horizon of mse(p_{t+k}, stop m_{t+k}).
 
@@ -200,6 +56,7 @@ def kstep(position: Expr, measured: Expr, horizon: int) -> Expr:
     Args:
         position, measured: (batch, time, n).
     """
+    _exprs("kstep", position=position, measured=measured)
     horizon = integer("kstep", "horizon", horizon, "the largest number of moves", minimum=2)
     terms = [mse(position.t[k:], measured.t[k:].stop()) for k in range(2, horizon + 1)]
     return reduce(add, terms) * (1.0 / len(terms))
@@ -335,13 +192,11 @@ def center(z: Expr, c: Expr) -> Expr:
 
     Source: Caron et al., "DINO" (2021), section 3.1, the centre; the penalty is the note's.
     """
-    for what, expr in (("z", z), ("c", c)):
-        if not isinstance(expr, Expr):
-            raise SpecError(f"{user_line()}center takes Exprs, got {what} = {expr!r}.")
+    _exprs("center", z=z, c=c)
     if len(z.shape) != 1 or not z.axes or c.axes or c.shape != z.shape:
         raise ShapeError(
             f"{user_line()}center needs z (batch, time, n) or (batch, n) and c (n,), got {z.type} "
-            f"and {c.type}."
+            f'and {c.type}. Fix: `c = s.state("c", z.shape)`.'
         )
     mean = reduce(lambda e, axis: e.mean(over=axis), reversed(z.axes), z)
     return z.shape[0] * mse(mean, c)
@@ -376,7 +231,7 @@ def sigreg(z: Expr, *, label: str, slices: int = 1024) -> Expr:
     slices = integer("sigreg", "slices", slices, "the number of directions")
     z = _vectors("sigreg", z)
     directions = z.spec.noise(label, (z.shape[0], slices))
-    return _call("sigreg", (z, directions), {})
+    return call_unaligned("sigreg", (z, directions), {})
 
 
 def sliced_normal(z: Expr, *, label: str, slices: int = 64) -> Expr:
@@ -397,7 +252,7 @@ def sliced_normal(z: Expr, *, label: str, slices: int = 64) -> Expr:
     z = _vectors("sliced_normal", z)
     directions = z.spec.noise(f"{label}_directions", (z.shape[0], slices))
     samples = draw("sliced_normal", z, f"{label}_samples", (slices,), "normal")
-    return _call("sliced_normal", (z, directions, samples), {})
+    return call_unaligned("sliced_normal", (z, directions, samples), {})
 
 
 def info_nce(queries: Expr, keys: Expr, *, temperature: float = 0.1) -> Expr:
@@ -416,19 +271,34 @@ def info_nce(queries: Expr, keys: Expr, *, temperature: float = 0.1) -> Expr:
     return call("info_nce", queries, keys, temperature=temperature)
 
 
+def _exprs(what: str, **operands: Any) -> None:
+    """Raises where an operand is a number or nothing."""
+    for name, operand in operands.items():
+        if not isinstance(operand, Expr):
+            raise SpecError(
+                f"{user_line()}{what} compares Exprs, got {name} = {operand!r}. Fix: pass what the "
+                "Spec declares: a latent, a label, a module's output."
+            )
+
+
 def _vectors(what: str, z: Any) -> Expr:
     """Raises where there is no vector to project."""
     if not isinstance(z, Expr) or len(z.shape) != 1:
         got = z.type if isinstance(z, Expr) else repr(z)
-        raise ShapeError(f"{user_line()}{what} needs z (batch, time, n) or (batch, n), got {got}.")
+        raise ShapeError(
+            f"{user_line()}{what} needs z (batch, time, n) or (batch, n), got {got}. Fix: pass an "
+            "Expr whose event is a vector; `lr.reshape(e, n)` makes one."
+        )
     return z
 
 
 def _paired(what: str, first: Any, second: Any) -> None:
     """Raises where entries would be repeated: a copy of the positive is no negative."""
-    types = [e.type if isinstance(e, Expr) else e for e in (first, second)]
-    if types[0] != types[1]:
+    exprs = isinstance(first, Expr) and isinstance(second, Expr)
+    if not exprs or first.type != second.type:
+        types = [e.type if isinstance(e, Expr) else e for e in (first, second)]
         raise ShapeError(
             f"{user_line()}{what} pairs entry i of one with entry i of the other and needs equal "
-            f"leading axes and shapes, got {types[0]} and {types[1]}."
+            f"leading axes and shapes, got {types[0]} and {types[1]}. Fix: cut both alike, for "
+            "example with `.t[1:]`, or repeat nothing."
         )

@@ -6,8 +6,8 @@ None of them carries gradient. Any scalar expression is a measure as well, a los
 from typing import Any
 
 from . import array_measures as array_measures
+from .call import call
 from .expr import Expr, as_expr, spec_of
-from .losses import call
 
 
 def accuracy(logits: Expr, classes: Expr) -> Expr:

@@ -1,8 +1,8 @@
 """Samples of distributions, whose randomness is Noise: an input of the step."""
 
 from ..errors import ShapeError, user_line
+from .call import call
 from .expr import Expr
-from .losses import call
 from .ops import draw, exp
 
 
@@ -16,8 +16,9 @@ def gaussian_sample(mean: Expr, log_std: Expr, *, label: str) -> Expr:
     Raises:
         ShapeError: they are not alike, or no Exprs.
     """
-    types = [e.type if isinstance(e, Expr) else e for e in (mean, log_std)]
-    if not isinstance(mean, Expr) or types[0] != types[1]:
+    exprs = isinstance(mean, Expr) and isinstance(log_std, Expr)
+    if not exprs or mean.type != log_std.type:
+        types = [e.type if isinstance(e, Expr) else e for e in (mean, log_std)]
         raise ShapeError(
             f"{user_line()}gaussian_sample takes Exprs alike, a mean and a log std; received "
             f"{types[0]} and {types[1]}. Fix: take both from one module by `lr.split`."
