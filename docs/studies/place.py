@@ -23,6 +23,7 @@ from study import ROOT, Study, main
 
 import latentroles as lr
 from latentroles.data import Trajectories, collect_or_reuse
+from latentroles.evaluate.encoders import latent_encoder
 from latentroles.testing import loop_report
 from latentroles.train.collapse import spread
 from latentroles.words.environment import Environment
@@ -119,16 +120,13 @@ def encoder(setting: str, backend: str, seed: int) -> Encode:
 
 
 def encoding(model: Any) -> Encode:
+    at_once, _ = latent_encoder(model, "z")
+
     def encode(frames: np.ndarray) -> np.ndarray:
-        parts = []
-        for i in range(0, len(frames), AT_ONCE):
-            some = frames[i : i + AT_ONCE]
-            full = np.zeros((AT_ONCE, 1, *some.shape[1:]), np.uint8)
-            full[: len(some), 0] = some
-            z = model.encode(full, "z")
-            z = z.detach().numpy() if hasattr(z, "detach") else z
-            parts.append(np.asarray(z, np.float64)[: len(some), 0])
-        return np.concatenate(parts)
+        missing = -len(frames) % AT_ONCE
+        full = np.concatenate([frames, np.zeros((missing, *frames.shape[1:]), frames.dtype)])
+        parts = [at_once(full[i : i + AT_ONCE]) for i in range(0, len(full), AT_ONCE)]
+        return np.concatenate(parts)[: len(frames)]
 
     return encode
 

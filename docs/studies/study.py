@@ -20,7 +20,7 @@
 `python docs/studies/mine.py` runs the cells that docs/studies/mine.json does not have yet, keeps
 each as soon as it is measured, and writes the table of all cells between the two lines of the page.
 `--only SETTING`, `--backend NAME` and `--seeds N` run some of them; `--again` measures anew;
-`--draw` writes the table alone.
+`--draw` measures nothing: it writes the table anew, and the JSON's headings.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import metadata
@@ -73,11 +73,25 @@ def main(*studies: Study) -> None:
     parser.add_argument("--again", action="store_true", help="measure cells that are known, too")
     parser.add_argument("--draw", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
-    for study in studies:
-        if arguments.study in (None, study.name):
-            if not arguments.draw:
-                run(study, arguments)
-            write_table(known(study))
+    chosen = [s for s in studies if arguments.study in (None, s.name)]
+    _refuse_unknown(parser, "--only", arguments.only, [x for s in chosen for x in s.settings])
+    _refuse_unknown(parser, "--backend", arguments.backend, [x for s in chosen for x in s.backends])
+    for study in chosen:
+        if not arguments.draw:
+            run(study, arguments)
+        record = known(study)
+        if record["cells"]:
+            _store(record)  # with the settings and headings of now
+        write_table(record)
+
+
+def _refuse_unknown(
+    parser: argparse.ArgumentParser, option: str, given: Sequence[str] | None, there: Sequence[str]
+) -> None:
+    for name in given or ():
+        if name not in there:
+            known = ", ".join(map(repr, dict.fromkeys(there)))
+            parser.error(f"{option} {name!r} is none of {known}")
 
 
 def run(study: Study, arguments: argparse.Namespace) -> None:
@@ -135,8 +149,11 @@ def keep(
     order = {tuple(row): i for i, row in enumerate(record["rows"])}
     cells = [*others, new]
     cells.sort(key=lambda c: (order.get((c["setting"], c["backend"]), len(order)), c["seed"]))
-    record["cells"] = cells
-    path = ROOT / "docs/studies" / f"{study.name}.json"
+    _store({**record, "cells": cells})
+
+
+def _store(record: Mapping[str, Any]) -> None:
+    path = ROOT / "docs/studies" / f"{record['name']}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -155,12 +172,21 @@ def table(record: Mapping[str, Any]) -> str:
             lines.append("| " + " | ".join([setting, backend, str(len(cells)), *numbers]) + " |")
     dates = sorted({c["date"] for c in record["cells"]})
     if dates:
-        where = record["cells"][-1]
-        versions = ", ".join(f"{k} {v}" for k, v in where["versions"].items())
+        machines = _each(c["on"] for c in record["cells"])
+        packages = dict.fromkeys(k for c in record["cells"] for k in c["versions"])
+        versions = [
+            f"{k} {_each(c['versions'][k] for c in record['cells'] if k in c['versions'])}"
+            for k in packages
+        ]
+        where = ", ".join([machines, *versions])
         span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-        lines += ["", f"Mean ± half of a 95 % t-interval over seeds. {where['on']}, {versions}; "]
+        lines += ["", f"Mean ± half of a 95 % t-interval over seeds. {where}; "]
         lines[-1] += f"{span}. Every cell is in `docs/studies/{record['name']}.json`."
     return "\n".join(lines)
+
+
+def _each(found: Iterable[str]) -> str:
+    return " and ".join(sorted(set(found)))
 
 
 def _summary(values: Sequence[float | None]) -> str:
