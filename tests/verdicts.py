@@ -20,7 +20,7 @@ def model(
         z_to_h: opens the gate from z into the predictor.
         z_to_head: opens the gate from z into the heads and losses that read z itself.
         h_to_p: opens the gate from h into the pose.
-        live_target: leaves the target of `jepa` unstopped.
+        live_target: leaves the target of `jepa` or `rollout_project_z` unstopped.
     """
     s = lr.Spec("verdicts")
     x = s.observation("x", FRAME)
@@ -94,7 +94,9 @@ def model(
         ),
         "rollout_recon_delta_z": lambda: mse(z_delta, x_delta),
         "rollout_recon_multi_box_delta_z": lambda: lr.losses.multi_box(z_delta, x_delta, **boxes),
-        "rollout_project_z": lambda: mse(encoder(decoder(z_hat)), z.t[1:].windows(K).stop()),
+        "rollout_project_z": lambda: mse(
+            encoder(decoder(z_hat)), z_hat if live_target else z_hat.stop()
+        ),
         "inverse_dynamics_buttons_z": lambda: lr.losses.binary_cross_entropy(
             inverse(lr.concat(read.t[:-1], read.t[1:])), act
         ),
