@@ -1,6 +1,8 @@
 """`seqjepa`: who shapes what, what its tokens and its losses are, and both backends alike."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from latentroles_jax.precision import x64
 from latentroles_specs.seqjepa import seqjepa
 from parity import same_step, step_like_reference
 
-TOKENS = 2
+PAGE = Path(__file__).parents[1] / "docs/systems/seqjepa.md"
+TOKENS = 3
 TINY = {
     "frame": (1, 8, 8), "tokens": TOKENS, "classes": 3, "width": 1, "action_dim": 4, "depth": 1,
     "heads": 2, "hidden": 6, "probe_hidden": 4,
@@ -26,6 +29,7 @@ PROBES = {
     "probe_picture_z": {"picture_from_z"},
     "probe_picture_agg": {"picture_from_agg"},
 }
+HEADS = set().union(*PROBES.values())
 MODEL = {"encoder", "aggregator", "predictor", "action_embedding"}
 INVERSE = np.array([1, 0, 2])
 
@@ -74,9 +78,9 @@ def test_who_updates_what():
 
 
 def test_probes_shape_nothing_and_nothing_shapes_probes():
-    heads = set().union(*PROBES.values())
-    for told, symmetric, teacher, rate in itertools.product(
-        (True, False), (True, False), ("ema", "none"), (0.0, 0.1)
+    rates = ((0.0, 0.1), (0.1, 0.0), (0.1, 0.1))
+    for told, symmetric, teacher, (rate, rate_z) in itertools.product(
+        (True, False), (True, False), ("ema", "none"), rates
     ):
         routes = lr.routes(
             tiny(
@@ -84,23 +88,35 @@ def test_probes_shape_nothing_and_nothing_shapes_probes():
                 symmetric=symmetric,
                 teacher=teacher,
                 coding_rate=rate,
-                coding_rate_z=rate,
+                coding_rate_z=rate_z,
             )
         )
-        assert {"predict_back" in routes, "coding_rate" in routes} == {symmetric, rate > 0}
+        optional = ("predict_back", "coding_rate", "coding_rate_z")
+        assert [loss in routes for loss in optional] == [symmetric, rate > 0, rate_z > 0]
         for loss in routes:
             if loss in PROBES:
                 assert routes[loss].modules == PROBES[loss]
                 assert not routes[loss].latents
             else:
-                assert not routes[loss].modules & heads
+                assert not routes[loss].modules & HEADS
 
 
 def test_the_findings_are_those_of_the_page():
-    assert lr.check(seqjepa()).ok
-    assert {f.rule for f in lr.check(seqjepa()).findings} == {"batch-statistic"}
-    untold = lr.check(seqjepa(action_conditioning=False))
-    assert "under-conditioned" in {f.rule for f in untold.findings}
+    told, untold = lr.check(seqjepa()), lr.check(seqjepa(action_conditioning=False))
+    assert told.ok
+    assert [f.rule for f in told.findings] == ["batch-statistic"]
+    assert [f.rule for f in untold.findings] == ["under-conditioned", "batch-statistic"]
+    assert [f.rule for f in told.allowed] == ["ungated-edge"]
+    found = {f.rule for f in (*untold.findings, *untold.allowed)}
+    assert set(re.findall(r"LR\d+\s+([a-z-]+)", PAGE.read_text())) == found
+
+
+def test_the_losses_and_the_measures_are_those_of_the_page():
+    s, page = seqjepa(symmetric=True, coding_rate=0.1), PAGE.read_text()
+    rows = re.search(r"\| loss \| definition.*?\n\n", page, re.DOTALL).group()
+    first = re.findall(r"^\| (`.*?) \|", rows, re.MULTILINE)
+    assert [name for cell in first for name in re.findall(r"`(\w+)`", cell)] == list(s.losses)
+    assert all(f"`{name}`" in page for name in s.measures)
 
 
 # The teacher --------------------------------------------------------------------------------------
@@ -192,18 +208,21 @@ def test_what_the_summary_and_the_prediction_depend_on():
 # Backwards ----------------------------------------------------------------------------------------
 
 
-def backwards(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def backwards(batch: dict[str, np.ndarray], inverse=INVERSE) -> dict[str, np.ndarray]:
     return {
         "x": batch["x"][:, ::-1].copy(),
-        "a": INVERSE[batch["a"]][:, ::-1].copy(),
+        "a": np.asarray(inverse)[batch["a"]][:, ::-1].copy(),
         "category": batch["category"],
     }
 
 
-@pytest.mark.parametrize("teacher", ["ema", "none"])
-def test_the_second_direction_is_the_first_on_the_window_played_backwards(teacher):
-    model, batch = off_the_start(tiny(symmetric=True, teacher=teacher)), walks()
-    found, played_back = losses(model, batch), losses(model, backwards(batch))
+@pytest.mark.parametrize(
+    ("teacher", "inverse"), [("ema", (1, 0, 2)), ("none", (1, 0, 2)), ("none", (0, 2, 1))]
+)
+def test_the_second_direction_is_the_first_on_the_window_played_backwards(teacher, inverse):
+    spec, batch = tiny(symmetric=True, teacher=teacher, inverse=inverse), walks()
+    model = off_the_start(spec)
+    found, played_back = losses(model, batch), losses(model, backwards(batch, inverse))
     assert found["predict"] != pytest.approx(found["predict_back"])
     assert played_back["predict"] == pytest.approx(found["predict_back"], abs=1e-12)
     assert played_back["predict_back"] == pytest.approx(found["predict"], abs=1e-12)
@@ -219,35 +238,60 @@ def test_turning_back_is_the_inverse_of_the_environment():
     assert taken_back == INVERSE.tolist()
 
 
+def test_an_inverse_is_of_any_number_of_actions():
+    """Of twelve, 10 and 11 are the last two, although "10" comes before "2"."""
+    there = [i ^ 1 for i in range(12)]
+    s = tiny(actions=12, symmetric=True, inverse=there)
+    batch = {**walks(), "a": np.array([[11, 2, 5], [4, 10, 7], [0, 9, 1]])}
+    model = off_the_start(s)
+    found, played_back = losses(model, batch), losses(model, backwards(batch, there))
+    assert played_back["predict"] == pytest.approx(found["predict_back"], abs=1e-12)
+
+
 # Rates, probes and measures -----------------------------------------------------------------------
 
 
-def test_rates_are_of_the_latents_and_alpha_is_the_size_of_z():
-    model, batch = off_the_start(tiny(coding_rate=0.1)), walks(batch=5)
+@pytest.mark.parametrize("alpha", [None, 3.0])
+def test_rates_are_of_the_latents_and_alpha_is_the_size_of_z(alpha):
+    spec = tiny(coding_rate=0.1, coding_rate_z=0.3, alpha=alpha)
+    weights = {name: loss.weight for name, loss in spec.losses.items() if "rate" in name}
+    assert weights == {"coding_rate": 0.1, "coding_rate_z": 0.3}
+    model, batch = off_the_start(spec), walks(batch=5)
     latents = model(model.inputs(batch)).latents
     for loss, name in (("coding_rate", "z_agg"), ("coding_rate_z", "z")):
         z = latents[name].detach().numpy().reshape(-1, latents[name].shape[-1])
         z = z / np.linalg.norm(z, axis=1, keepdims=True)
-        rate = np.linalg.slogdet(np.eye(z.shape[1]) + 8.0 * np.cov(z.T, bias=True))[1]
+        rate = np.linalg.slogdet(np.eye(z.shape[1]) + (alpha or 8.0) * np.cov(z.T, bias=True))[1]
         assert losses(model, batch)[loss] == pytest.approx(-rate, rel=1e-9)
 
 
 def test_measures_are_those_of_the_probes_and_of_the_codes():
-    model, batch = off_the_start(tiny()), walks(batch=6)
+    model, batch = off_the_start(tiny()), walks(batch=12)
     measured = model.measure(model.inputs(batch))
     assert set(measured) == {
         "r2_action_pair", "r2_action_agg", "accuracy_z", "accuracy_agg",
         "mean_cosine_z", "mean_cosine_agg",
     }  # fmt: skip
     latents = {k: v.detach() for k, v in model(model.inputs(batch)).latents.items()}
-    logits = model.picture_from_z(latents["z"])
-    right = (logits.argmax(-1).numpy() == batch["category"]).mean()
-    assert float(measured["accuracy_z"]) == pytest.approx(right)
+    shown = batch["category"]
+    for name, logits, wanted in (
+        ("accuracy_z", model.picture_from_z(latents["z"]), shown),
+        ("accuracy_agg", model.picture_from_agg(latents["z_agg"]), shown[:, 0]),
+    ):
+        right = logits.argmax(-1).numpy() == wanted
+        assert float(measured[name]) == pytest.approx(right.mean())
     pairs = torch.cat([latents["z"][:, :-1], latents["z"][:, 1:]], -1)
-    wanted = np.eye(3)[batch["a"]].reshape(-1, 3)
-    residual = wanted - model.action_from_pair(pairs).detach().numpy().reshape(-1, 3)
-    r2 = 1 - (residual**2).sum(0) / ((wanted - wanted.mean(0)) ** 2).sum(0)
-    assert float(measured["r2_action_pair"]) == pytest.approx(r2.mean())
+    for name, read, told in (
+        ("action_pair", model.action_from_pair(pairs), batch["a"]),
+        ("action_agg", model.actions_from_agg(latents["z_agg"]), batch["a"][:, :-1]),
+    ):
+        read = read.detach().numpy()
+        wanted = np.eye(3)[told].reshape(read.shape)
+        entries = wanted.reshape(-1, wanted.shape[-1])
+        error = ((wanted - read) ** 2).reshape(entries.shape)
+        r2 = 1 - error.sum(0) / ((entries - entries.mean(0)) ** 2).sum(0)
+        assert float(measured[f"r2_{name}"]) == pytest.approx(r2.mean())
+        assert losses(model, batch)[f"probe_{name}"] == pytest.approx(error.mean())
     for name, z in (("mean_cosine_z", latents["z"][:, 0]), ("mean_cosine_agg", latents["z_agg"])):
         unit = (z / z.norm(dim=-1, keepdim=True)).numpy()
         assert float(measured[name]) == pytest.approx((unit @ unit.T).mean())
@@ -313,6 +357,41 @@ def test_ten_steps_are_the_same_on_both_backends(quick_encoder, tmp_path):
 # Sizes and bad input ------------------------------------------------------------------------------
 
 
+def sizes(spec: lr.Spec) -> dict[str, dict[str, tuple[int, ...]]]:
+    return {
+        name: {path: p.shape for path, p in module.layer.parameters().items()}
+        for name, module in spec.modules.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ({"frame": (3, 8, 8)}, {"encoder"}),
+        ({"stem": "large"}, {"encoder"}),
+        ({"width": 2}, {"encoder", "aggregator", "predictor"} | HEADS),
+        ({"actions": 4}, {"action_embedding", "action_from_pair", "actions_from_agg"}),
+        ({"classes": 4}, {"picture_from_z", "picture_from_agg"}),
+        ({"tokens": TOKENS + 1}, {"aggregator", "actions_from_agg"}),
+        ({"action_dim": 2},
+         {"action_embedding", "aggregator", "predictor", "actions_from_agg", "picture_from_agg"}),
+        ({"depth": 2}, {"aggregator"}),
+        ({"hidden": 7}, {"predictor"}),
+        ({"probe_hidden": 5}, {"action_from_pair", "actions_from_agg"}),
+    ],
+    ids=lambda given: "".join(given) if isinstance(given, dict) else "",
+)  # fmt: skip
+def test_a_size_is_that_of_the_modules_it_names(options, changed):
+    before, after = sizes(tiny()), sizes(tiny(**options))
+    assert {name for name in before if after[name] != before[name]} == changed
+
+
+def test_heads_share_the_weights_out():
+    one, two = off_the_start(tiny(heads=1)), off_the_start(tiny(heads=2))
+    two.load_state_dict(one.state_dict())
+    assert losses(one, walks())["predict"] != pytest.approx(losses(two, walks())["predict"])
+
+
 def test_the_real_encoder_is_resnet18_without_its_classifier():
     spec = seqjepa(frame=(3, 96, 96), width=64, stem="large", action_dim=128, heads=8, hidden=1024)
     assert spec.latents["z"].expr.shape == (512,)
@@ -358,6 +437,9 @@ def test_the_recipe_s_data_fits_and_is_split_by_picture(tmp_path):
         ({"symmetric": True, "inverse": (1, 2, 0)}, lr.SpecError, r"received \(1, 2, 0\)"),
         ({"symmetric": True, "inverse": (1, 0)}, lr.SpecError, "each of the 3 actions"),
         ({"symmetric": True, "inverse": (0, 1, "2")}, lr.SpecError, "inverse names"),
+        ({"symmetric": True, "inverse": (1.0, 0.0, 2.0)}, lr.SpecError, r"received \(1.0, 0.0"),
+        ({"symmetric": True, "inverse": (True, False, 2)}, lr.SpecError, "received .True"),
+        ({"symmetric": True, "inverse": (0, 1, -9)}, lr.SpecError, r"received \(0, 1, -9"),
         ({"symmetric": True, "inverse": 3}, lr.SpecError, "Fix: pass one action"),
         ({"frame": (8, 8)}, lr.LatentrolesError, "frame"),
     ],
@@ -370,7 +452,7 @@ def test_bad_input_is_refused_on_the_caller_s_line(options, error, words):
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_a_window_that_is_too_short_is_refused(backend):
     model = lr.compile(tiny(tokens=4), backend=backend)
-    with pytest.raises(lr.DataError, match="need at least 5 frames, 'x' has 3"):
+    with pytest.raises(lr.DataError, match="need at least 5 frames, 'x' has 4"):
         model(model.inputs(walks()))
 
 

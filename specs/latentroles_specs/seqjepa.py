@@ -171,8 +171,8 @@ def _permuted(one_hot: lr.Expr, inverse: Sequence[int]) -> lr.Expr:
 
 def _check_inverse(inverse: Sequence[int], actions: int) -> None:
     given = list(inverse) if isinstance(inverse, Sequence) else []
-    every = list(range(actions))
-    if sorted(given, key=repr) != every or [given[i] for i in given] != every:
+    known = len(given) == actions and all(type(i) is int and 0 <= i < actions for i in given)
+    if not known or [given[i] for i in given] != list(range(actions)):
         raise SpecError(
             f"{user_line()}seqjepa: inverse names for each of the {actions} actions the one that "
             f"takes it back, and is taken back by it; received {inverse!r}. Fix: pass one action "
