@@ -49,12 +49,13 @@ class Draws:
 
     seed: int = 0
     before: Callable[[int], None] = lambda step: None
+    frames: int = 5
 
     def batch(self, step: int) -> Batch:
         self.before(step)
         rng = np.random.default_rng([self.seed, step])
-        x = rng.normal(size=(2, 5, WIDTH)).astype(np.float32)
-        return {"x": x, "a": rng.integers(0, 4, size=(2, 4))}
+        x = rng.normal(size=(2, self.frames, WIDTH)).astype(np.float32)
+        return {"x": x, "a": rng.integers(0, 4, size=(2, self.frames - 1))}
 
     def identity(self) -> dict[str, Any]:
         return {"kind": "draws", "seed": self.seed}

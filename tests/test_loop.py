@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from latentroles.errors import DataError
 from latentroles.evaluate import curves
-from latentroles.train import Interrupted, RunResult, checkpoint, metrics
+from latentroles.train import (
+    EarlyStopping,
+    Interrupted,
+    PhaseSettings,
+    RunResult,
+    checkpoint,
+    metrics,
+)
+from latentroles.train.display import print_summary
 from latentroles.train.loop import StopRequest
 from latentroles.train.optimisers import sgd
 from latentroles.train.run import read_run
@@ -193,10 +201,50 @@ def test_a_resumed_run_may_go_further(backend: QuadraticBackend, tmp_path: Path)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_resuming_a_finished_run_changes_nothing(backend: QuadraticBackend, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("patience", "steps", "said"),
+    [
+        (None, None, ["going on after step 5"]),
+        (None, 9, ["going on after step 5", "pretrain 4 (done), decode 9."]),
+        (1, 9, ["nothing is left to do"]),
+    ],
+)
+def test_a_run_that_goes_on_says_how_far(
+    backend: QuadraticBackend, tmp_path: Path, capsys: Any, patience: Any, steps: Any, said: Any
+) -> None:
+    """It has done its first phase, and one step of the second."""
+
+    def stop(step: int) -> None:
+        if step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    options: dict[str, Any] = {"spec": quadratic(two_phases=True), "validation": Draws(seed=1)}
+    if patience is not None:  # the first validation of decode is its best, the second ends it
+        decode = PhaseSettings(early_stopping=EarlyStopping(patience=1, min_delta=1e9))
+        options["phases"] = {"decode": decode}
+        trained(tmp_path / "run", steps=None, **options)
+    else:
+        with pytest.raises(Interrupted):
+            trained(tmp_path / "run", steps=None, data=Draws(before=stop), **options)
+    capsys.readouterr()
+    trained(resume=tmp_path / "run", steps=steps, display=True, **options)
+    notes = [n for n in capsys.readouterr().err.splitlines() if not n.startswith(" ")]
+    heard = [n for n in notes if "run: " in n or n.startswith("Steps of")]
+    assert len(heard) == len(said)
+    assert all(part in line for part, line in zip(said, heard, strict=True)), heard
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    backend: QuadraticBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = trained(tmp_path / "run", command={"spec": "quadratic"})
     before = (tmp_path / "run" / checkpoint.TENSORS).read_bytes()
-    again = trained(resume=tmp_path / "run", steps=None)
+    again = trained(resume=tmp_path / "run", steps=None, display=True)
+    assert "after step 8 nothing is left to do" in capsys.readouterr().err
+    print_summary(again, "")
+    text = capsys.readouterr().out
+    assert "8 steps\n" in text
+    assert "nan" not in text
     assert (tmp_path / "run" / checkpoint.TENSORS).read_bytes() == before
     assert (again.steps, again.first, again.last) == (done.steps, done.first, done.last)
     assert read_run(tmp_path / "run").command == {"spec": "quadratic"}

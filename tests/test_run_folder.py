@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import latentroles as lr
 from latentroles import files
 from latentroles.data import Trajectories
 from latentroles.errors import CheckpointError, DataError, SpecError, TrainingError
 from latentroles.rules import diff
-from latentroles.spec import Spec
+from latentroles.spec import Spec, losses, nn
 from latentroles.train import checkpoint, load, phases
 from latentroles.train.batches import Batches
 from latentroles.train.optimisers import adam
@@ -204,9 +205,37 @@ def test_arguments_are_checked_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("frames", range(1, 7))
+@pytest.mark.parametrize("part", ["loss", "late phase", "measure", "picture", "held out"])
+def test_windows_too_short_for_what_reads_them_leave_no_folder(
+    backend: QuadraticBackend, tmp_path: Path, frames: int, part: str
+) -> None:
+    """Each part in turn is the one that needs four frames."""
+    s = Spec("reach")
+    x = s.observation("x", (3,))
+    near = s.module("near", nn.linear(3, 3))
+    far = losses.mse(near(x).t[:-3], x.t[3:])
+    s.loss("pull", far if part in ("loss", "held out") else losses.mse(near(x), x))
+    s.loss("push", far if part == "late phase" else losses.mse(near(x), x))
+    s.phase("first", losses=["pull"], steps=2)
+    s.phase("late", losses=["push"], steps=2)
+    if part == "measure":
+        s.measure("apart", far)
+    if part == "picture":
+        s.picture("later", lr.reshape(x.t[3:], 3, 1, 1))
+    short = Draws(frames=frames)
+    options = {"validation": short, "data": Draws(frames=5)} if part == "held out" else {}
+    if frames >= 4:
+        trained(tmp_path / "run", spec=s, **{"data": short, **options})
+        return
+    with pytest.raises(DataError, match=rf"Windows of {frames} frames .* 4. Take .*--frames 4 "):
+        trained(tmp_path / "run", spec=s, **{"data": short, **options})
+    assert not (tmp_path / "run").exists()
+
+
 def test_fewer_steps_than_done_are_refused(backend: QuadraticBackend, tmp_path: Path) -> None:
     trained(tmp_path / "run", steps=8)
-    with pytest.raises(TrainingError, match=r"has done 8 steps of phase main"):
+    with pytest.raises(SpecError, match=r"has done 8 steps of phase main, .* steps=7 \(--steps\)"):
         trained(resume=tmp_path / "run", steps=7)
     assert len(lines_of(tmp_path / "run")) == 8
 

@@ -473,6 +473,11 @@ def test_a_file_is_split_and_a_second_file_held_out(
     [
         ({"validation": 0.1}, DataError, "fraction of the episodes .* Draws, which has none"),
         ({"validation": [1]}, DataError, "got list"),
+        ({"validation": 2}, DataError, r"validation \(--validation\) is a fraction .*; got 2"),
+        ({"validation": 0}, DataError, "between 0 and 1 and neither of them"),
+        ({"validation": 1.0}, DataError, "got 1.0"),
+        ({"validation": float("nan")}, DataError, "got nan"),
+        ({"validation": True}, DataError, "got True"),
         ({"validate_every": 9}, TrainingError, "validate_every=9 is more than the 8 steps"),
         ({"validate_every": 0}, TrainingError, "validate_every is a whole number"),
         ({"validation_batches": 0}, TrainingError, "validation_batches is a whole number"),

@@ -4,6 +4,7 @@ A terminal gets a bar with the losses under it, on 80 columns and wider; a log f
 plain lines. All of it goes to stderr: stdout is for the results.
 """
 
+import math
 import os
 import sys
 import textwrap
@@ -240,9 +241,9 @@ def print_summary(result: RunResult, routes: object) -> None:
     stages.add_row("all", f"{sum(result.stages.values()):.1f}")
     console.print("Where the time went")
     console.print(stages)
-    console.print(
-        f"{result.steps} steps; {result.steps_per_second:.3g} steps per second after the first"
-    )
+    rate = result.steps_per_second  # NaN where there was no step after the first
+    said = "" if math.isnan(rate) else f"; {rate:.3g} steps per second after the first"
+    console.print(f"{result.steps} steps{said}")
     for note in result.notes:
         console.print(note)
     console.print(f"Run folder: {result.folder}", soft_wrap=True)

@@ -13,7 +13,9 @@ from latentroles.rules import check
 from latentroles.spec import Spec
 from latentroles.train import metrics
 from latentroles.train.batches import Batches
+from latentroles.train.best import Best
 from latentroles.train.display import Display, make_display
+from latentroles.train.frames import refuse_short
 from latentroles.train.phases import (
     Outcome,
     PhaseTraining,
@@ -40,6 +42,7 @@ from latentroles.train.run import (
 )
 from latentroles.train.settings import (
     EarlyStopping,
+    PhasePlan,
     PhaseSettings,
     as_json,
     named_optimisers,
@@ -99,7 +102,8 @@ def train(
             `batch(step)` returns name -> array: observations (B, T, *frame), actions (B, T - 1),
             labels (B, T, *shape). The same step must give the same batch.
         backend: "torch" or "jax".
-        steps: optimiser steps of each phase; None is what the phase declares, else 2000.
+        steps: optimiser steps of each phase; None is what the phase declares, else 2000. Of a
+            resumed run, those of the phase that it is in and of those after it.
         out: folder of the run; None is `runs/<spec>-<backend>-<number>`.
         optimisers: by name, "default" having every module that `groups` does not name; or one for
             all. None is adamw(1e-3).
@@ -173,7 +177,7 @@ def train(
     with stages("data"):
         data, held_out = divide(data, validation)
         batches = Batches(spec, data, frames=frames, batch=batch, columns=columns, seed=seed)
-        batches.batch(0)  # what does not fit is found before the model is compiled
+        first = batches.batch(0)  # what does not fit is found before the model is compiled
         held = None
         if held_out is not None:
             held = hold_out(
@@ -186,6 +190,7 @@ def train(
                 batch=batch,
                 columns=columns,
             )
+        refuse_short(spec, [first, *(held.batches[:1] if held else ())])
     asked = Run(
         spec=spec.name,
         spec_hash=spec.hash,
@@ -212,11 +217,12 @@ def train(
         settings, position = _taken_over(before, asked, Path(out), spec)
     elif out is not None:
         refuse_occupied(Path(out))
+    plans = with_steps(plans, settings.steps)
     training = PhaseTraining(
         spec=spec,
         data=batches,
         run=settings,
-        plans=with_steps(plans, settings.steps),
+        plans=plans,
         validation=held,
         position=position,
         checkpoint_every=checkpoint_every,
@@ -232,7 +238,8 @@ def train(
         if resume is None:
             forget_later(folder, settings, position)
         metrics.truncate(folder / metrics.METRICS, position.step)
-        screen.note(f"{folder}: going on after step {position.step}.")
+        for line in _standing(folder, position, plans, steps):
+            screen.note(line)
     broken = _broken(spec)
     if broken:
         screen.note(broken[0])
@@ -327,11 +334,35 @@ def _resumed(
     }
     phase = list(planned)[position.phase]
     if position.phase_step > planned[phase]:
-        raise TrainingError(
+        raise SpecError(
             f"{folder} has done {position.phase_step} steps of phase {phase}, more than steps="
-            f"{planned[phase]}. Ask for as many or more, or start a new run."
+            f"{planned[phase]} (--steps). Ask for as many or more, or start a new run."
         )
     return replace(asked, steps=planned, command=asked.command or before.command), position
+
+
+def _standing(
+    folder: Path, position: Position, plans: Mapping[str, PhasePlan], steps: int | None
+) -> list[str]:
+    """What is said of a run that goes on: where it is, and how far each phase goes."""
+    planned = {name: plan.steps for name, plan in plans.items()}
+    phase = list(plans)[position.phase]
+    best = Best(**position.progress["best"]) if position.progress else Best()
+    stopped = best.exhausted(plans[phase].early_stopping) and not position.taken_over
+    done = stopped or position.phase_step >= planned[phase]
+    if done and position.phase == len(plans) - 1:
+        return [
+            f"{folder}: after step {position.step} nothing is left to do. More --steps (steps=) "
+            "than before lengthen the last phase, unless it ended early."
+        ]
+    lines = [f"{folder}: going on after step {position.step}."]
+    if steps is not None and len(planned) > 1:
+        listed = [
+            f"{name} {count}{' (done)' if index < position.phase else ''}"
+            for index, (name, count) in enumerate(planned.items())
+        ]
+        lines.append(f"Steps of the phases: {', '.join(listed)}.")
+    return lines
 
 
 def _taken_over(before: Run, asked: Run, folder: Path, spec: Spec) -> tuple[Run, Position]:

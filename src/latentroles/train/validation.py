@@ -98,6 +98,11 @@ def divide(data: Any, validation: Any) -> tuple[Any, Any]:
     """
     if not isinstance(validation, Real):
         return data, validation
+    if isinstance(validation, bool) or not 0 < float(validation) < 1:
+        raise DataError(
+            "validation (--validation) is a fraction of the episodes, between 0 and 1 and neither "
+            f"of them, such as 0.1, or data of its own; got {validation!r}."
+        )
     if isinstance(data, (str, Path)):
         data = Trajectories.open(data)
     if not isinstance(data, Trajectories):
