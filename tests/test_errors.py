@@ -100,6 +100,15 @@ WRONG = {
         lambda s, x, z: lr.Box(np.zeros(2), np.ones(2), (2,)),
         "two finite numbers",
     ),
+    "a box of no sizes": (
+        lambda s, x, z: lr.Box(0, 1, None),
+        "sizes of its entries, got None.*Fix",
+    ),
+    "a box of a share": (lambda s, x, z: lr.Box(0, 1, (2.5,)), r"got \(2.5,\).*Fix"),
+    "a box of words": (lambda s, x, z: lr.Box(0, 1, "ab"), "got 'ab'.*Fix"),
+    "no class": (lambda s, x, z: lr.Discrete(0), "positive number of classes, got 0.*Fix"),
+    "a class or not": (lambda s, x, z: lr.Discrete(True), "got True.*Fix"),
+    "half a class": (lambda s, x, z: lr.Discrete(1.5), "got 1.5.*Fix"),
     "an allowance of no rule": (
         lambda s, x, z: s.allow("vacuous", because="so"),
         "Did you mean 'vacuous-loss'",
@@ -202,3 +211,11 @@ def test_reshape_takes_sizes_one_by_one():
     with pytest.raises(lr.SpecError, match="the sizes, one by one") as caught:
         lr.reshape(z, (2, 2))  # here
     assert line_of(caught.value).endswith("# here")
+
+
+def test_an_action_is_equal_however_its_sizes_are_written():
+    """A count from an array is an integer like others, in the declaration and in its JSON."""
+    assert lr.Discrete(np.int64(3)) == lr.Discrete(3)
+    assert type(lr.Discrete(np.int64(3)).n) is int
+    assert lr.Box(0, 1, np.int64(2)) == lr.Box(0.0, 1.0, (2,))
+    assert lr.Box(0, 1, ()).shape == ()

@@ -66,8 +66,8 @@ def pixel_delta_multi_box(m: Tiny) -> Expr:
 
 
 @line
-def vae(m: Tiny) -> Expr:
-    """KL(N(u_t, s_t) || N(0, I)), s_t from x_t; beside recon"""
+def kld(m: Tiny) -> Expr:
+    """KL(N(u_t, s_t) || N(0, I)), s_t from x_t, at every t; the system rssm takes t = 0 alone"""
     log_std = m.head("log_std", nn.conv_encoder(FRAME, DIM, channels=(4,)))(m.x)
     return losses.gaussian_kl(m.u, log_std, zeros(DIM), zeros(DIM))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SpecError, user_line
@@ -27,8 +27,13 @@ class Discrete:
     n: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n, int) or self.n < 1:
-            raise SpecError(f"{user_line()}Discrete needs a positive number, got {self.n!r}.")
+        whole = isinstance(self.n, Integral) and not isinstance(self.n, bool)
+        if not whole or self.n < 1:
+            raise SpecError(
+                f"{user_line()}Discrete needs a positive number of classes, got {self.n!r}. Fix: "
+                "pass how many there are, an integer such as Discrete(4)."
+            )
+        object.__setattr__(self, "n", int(self.n))
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,11 @@ class Box:
                 f"got {self.low!r} and {self.high!r}. Scale the entries of an action alike."
             )
         sizes = self.shape if isinstance(self.shape, Sequence) else (self.shape,)
+        if not all(isinstance(n, Integral) and n > 0 for n in sizes):
+            raise SpecError(
+                f"{user_line()}Box needs the sizes of its entries, got {self.shape!r}. Fix: pass "
+                "positive integers such as (2,), or () for one number."
+            )
         # Equal boxes are equal data, however they were written.
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(self.high))
