@@ -201,6 +201,110 @@ def test_arrays_of_both_frameworks_will_do():
         assert lr.evaluate(encode, shown(), **QUICK).to_json() == plain
 
 
+# What an encoder receives -------------------------------------------------------------------------
+
+
+def pixels():
+    """The corridor's frames as images of bytes, (1, 3, 3) of 12 numbers and zeros."""
+    data = trajectories()
+    frames = np.zeros((len(data.frames), 1, 3, 3), np.uint8)
+    width = data.frames.shape[1]
+    frames.reshape(len(frames), -1)[:, :width] = 200 * data.frames
+    return trajectories(frames=frames)
+
+
+class Listening:
+    """An encoder in torch or numpy that notes what it is given."""
+
+    def __init__(self):
+        self.heard = []
+
+    def hear(self, frames):
+        self.heard.append(frames)
+        return frames.reshape(len(frames), -1)
+
+
+def test_a_function_gets_frames_as_they_are_stored():
+    listening, data = Listening(), pixels()
+    lr.evaluate(listening.hear, data, **QUICK)
+    *blocks, again = listening.heard
+    assert all(len(block) <= 256 for block in blocks)
+    assert np.array_equal(np.concatenate(blocks), data.frames)
+    assert {block.dtype for block in [*blocks, again]} == {np.dtype(np.uint8)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_torch_module_gets_floats_up_to_one_in_eval_mode_without_gradients(dtype):
+    import torch
+
+    listening, data = Listening(), pixels()
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.drop = torch.nn.Dropout(0.5)
+            self.frozen = torch.nn.BatchNorm1d(3).eval()
+            self.layer = torch.nn.Linear(9, 4)
+            self.to(getattr(torch, dtype))
+
+        def forward(self, frames):
+            assert not torch.is_grad_enabled()
+            assert not any(part.training for part in self.modules())
+            return self.layer(self.drop(listening.hear(frames)))
+
+    net = Net()
+    found = lr.evaluate(net, data, **QUICK)
+    seen = torch.cat(listening.heard[:-1])
+    assert seen.dtype == getattr(torch, dtype)
+    assert np.allclose(seen.numpy() * 255, data.frames, atol=1e-4)
+    assert (net.training, net.drop.training, net.frozen.training) == (True, True, False)
+    assert torch.is_grad_enabled()
+    assert not found.notes
+    scaled = lambda f: net.layer(torch.tensor(f).to(seen.dtype).flatten(1) / 255)  # noqa: E731
+    by_hand = lr.evaluate(scaled, data, **QUICK)
+    assert by_hand.seeds[0].values == pytest.approx(found.seeds[0].values)
+
+
+def test_a_torch_module_with_memory_gets_actions_as_integers():
+    import torch
+
+    class Net(torch.nn.Module):
+        def forward(self, frames, actions):
+            assert (frames.dtype, actions.dtype) == (torch.float32, torch.int64)
+            assert len(frames) == len(actions) + 1
+            return frames.flatten(1)
+
+    assert lr.evaluate(Net(), pixels(), reads="history", **QUICK).reads == "history"
+
+
+def test_an_encoder_that_fails_is_told_what_it_was_given():
+    import torch
+
+    def wants_floats(frames):
+        return torch.nn.functional.linear(torch.tensor(frames).flatten(1), torch.ones(2, 9))
+
+    given = r"on what an encoder is given, ndarray uint8 \(256, 1, 3, 3\): RuntimeError: .*dtype"
+    with pytest.raises(EncoderError, match=f"the encoder wants_floats fails {given}") as told:
+        lr.evaluate(wants_floats, pixels(), **QUICK)
+    assert re.search(
+        r"\(functional.py|\(test_evaluate.py, line \d+\)\. Fix: convert", str(told.value)
+    )
+    assert isinstance(told.value.__cause__, RuntimeError)
+    given = r"Tensor torch.float32 \(256, 1, 3, 3\): RuntimeError: mat1 and mat2"
+    net = torch.nn.Linear(5, 2)
+    with pytest.raises(EncoderError, match=f"the encoder Linear fails .*{given}"):
+        lr.evaluate(net, pixels(), **QUICK)
+    assert net.training
+    with pytest.raises(EncoderError, match=r"<lambda> gives a dict, .* one array \(256, D\)"):
+        lr.evaluate(lambda f: {"z": f}, pixels(), **QUICK)
+    with pytest.raises(DataError, match="mine"):
+        lr.evaluate(refusing, pixels(), **QUICK)
+
+
+def refusing(frames):
+    raise DataError("mine")
+
+
 # Data ---------------------------------------------------------------------------------------------
 
 

@@ -1,14 +1,24 @@
-"""Calling an encoder: any callable from frames to vectors, of any array library."""
+"""Calling an encoder: any callable from frames to vectors, of any array library.
+
+What it receives is one rule: numpy arrays as the data stores them, frames such as (n, channels,
+height, width) bytes from 0 to 255. A `torch.nn.Module` itself, which takes no numpy, gets the same
+as tensors on its device: floats of its weights' precision, bytes divided by 255; it is called in
+its eval mode without gradients, and left in the mode in which it was.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..arguments import choice
-from ..errors import EncoderError, user_line
+from ..errors import EncoderError, LatentrolesError, user_line
 from ..plan.inputs import encoded_columns
 from .sources import Source
 from .visits import checked
@@ -31,11 +41,12 @@ def encoded(encode: Encode, source: Source, reads: str = "frame") -> np.ndarray:
     """(N, D) float64: the embedding of every frame.
 
     Args:
-        encode: with `reads="frame"`, frames (n, *frame) -> (n, D), called on 256 frames at a time;
-            with "history", the frames (T, *frame) and actions (T - 1,) of one episode -> (T, D).
+        encode: with `reads="frame"`, frames (n, *frame) -> (n, D), called on at most 256 frames at
+            a time; with "history", the frames (T, *frame) and actions (T - 1,) of one episode ->
+            (T, D). See the module for what they are.
 
     Raises:
-        EncoderError: it is not callable, or does not give one finite vector for each frame.
+        EncoderError: it is not callable, fails, or does not give one finite vector for each frame.
     """
     choice("evaluate()", "reads", reads, READS)
     if not callable(encode):
@@ -48,12 +59,10 @@ def encoded(encode: Encode, source: Source, reads: str = "frame") -> np.ndarray:
     parts = []
     if reads == "history":
         for episode, rows in enumerate(source.episodes):
-            part = as_numpy(encode(source.frames[rows], source.actions_of(episode)))
-            parts.append(checked(part, rows.stop - rows.start))
+            parts.append(_called(encode, source.frames[rows], source.actions_of(episode)))
     else:
         for start in range(0, len(source.frames), _BLOCK):
-            block = source.frames[start : start + _BLOCK]
-            parts.append(checked(as_numpy(encode(block)), len(block)))
+            parts.append(_called(encode, source.frames[start : start + _BLOCK]))
     widths = {part.shape[1] for part in parts}
     if len(widths) > 1:
         raise EncoderError(
@@ -70,9 +79,97 @@ def repeats(encode: Encode, source: Source, reads: str, z: np.ndarray) -> bool:
     rows = source.episodes[0] if reads == "history" else slice(0, min(_BLOCK, len(z)) // 2 or 1)
     frames = source.frames[rows]
     given = (frames, source.actions_of(0)) if reads == "history" else (frames,)
-    again = checked(as_numpy(encode(*given)), len(frames))
+    again = _called(encode, *given)
     scale = float(np.sqrt(np.mean((z - z.mean(axis=0)) ** 2)))
     return bool(np.abs(again - z[rows]).max() <= _SAME * max(scale, 1e-3 * np.abs(z).max()))
+
+
+def _called(encode: Encode, *given: np.ndarray) -> np.ndarray:
+    """(n, D) float64: what an encoder gives for frames, and actions, of the data."""
+    passed: tuple[Any, ...] = given
+    try:
+        if _is_torch_module(encode):
+            passed = tuple(_tensor(encode, array) for array in given)
+            with _evaluated(encode):
+                found = encode(*passed)
+        else:
+            found = encode(*given)
+    except LatentrolesError:  # says itself what is wrong
+        raise
+    except Exception as error:
+        raise EncoderError(
+            f"{user_line()}{_name(encode)} fails on what an encoder is given, "
+            f"{' and '.join(map(_described, passed))}: {_where(error)}. Fix: {_remedy(encode)}."
+        ) from error
+    try:
+        z = as_numpy(found)
+    except (TypeError, ValueError) as error:
+        raise EncoderError(
+            f"{user_line()}{_name(encode)} gives a {type(found).__name__}, and an encoder gives "
+            f"one array ({len(given[0])}, D) for {len(given[0])} frames. Fix: pass a function that "
+            "returns that one."
+        ) from error
+    return checked(z, len(given[0]))
+
+
+def _is_torch_module(encode: Any) -> bool:
+    torch = sys.modules.get("torch")  # who has a module of it has imported it
+    return torch is not None and isinstance(encode, torch.nn.Module)
+
+
+def _tensor(module: Any, array: np.ndarray) -> Any:
+    """An array as a tensor on a module's device: floats in the precision of its weights, bytes
+    divided by 255; 64-bit integers, such as actions, as they are.
+    """
+    torch = sys.modules["torch"]
+    weights = next((w for w in module.parameters() if w.is_floating_point()), torch.zeros(0))
+    # A copy: frames may be a read-only view of a file.
+    tensor = torch.tensor(array, device=weights.device)
+    if array.dtype == np.uint8:
+        return tensor.to(weights.dtype) / 255
+    return tensor.to(weights.dtype) if array.dtype.kind in "fb" else tensor
+
+
+@contextmanager
+def _evaluated(module: Any) -> Iterator[None]:
+    """A torch module in eval mode and without gradients; afterwards in the modes it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with sys.modules["torch"].no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _name(encode: Any) -> str:
+    return f"the encoder {getattr(encode, '__name__', type(encode).__name__)}"
+
+
+def _described(array: Any) -> str:
+    """Such as "ndarray uint8 (256, 3, 56, 56)"."""
+    return f"{type(array).__name__} {array.dtype} {tuple(array.shape)}"
+
+
+def _where(error: Exception) -> str:
+    """The error, and the line it came from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def _remedy(encode: Any) -> str:
+    if hasattr(encode, "encode"):
+        return "name the latent: `lambda frames: model.encode(frames[:, None], 'z')[:, 0]`"
+    if _is_torch_module(encode):
+        return (
+            "pass a function that makes of the frames, numpy as they are stored, what the module "
+            "takes, such as `lambda frames: net(torch.tensor(frames).flatten(1) / 255)`"
+        )
+    return (
+        "convert the frames in a function, such as `lambda frames: net(torch.tensor(frames) / 255)`"
+        " or, in JAX, `lambda frames: jax.vmap(net)(frames / 255)`"
+    )
 
 
 def latent_encoder(model: Any, latent: str) -> tuple[Encode, str]:

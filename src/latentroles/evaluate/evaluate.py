@@ -48,7 +48,10 @@ def evaluate(
     Args:
         encode: frames (n, *frame) -> z (n, D), of any array library; or several, one per seed of
             training, for intervals. With `reads="history"`, the frames (T, *frame) and actions
-            (T - 1,) of one episode -> z (T, D).
+            (T - 1,) of one episode -> z (T, D). Frames are numpy as the data stores them, channels
+            first: those of minigrid are uint8 (n, 3, height, width) from 0 to 255, at most 256 at
+            a time. A `torch.nn.Module` gets them as float tensors on its device, bytes divided by
+            255, in eval mode and without gradients.
         env_or_data: the path of a trajectory file with a label `place`, a `Trajectories`, or an
             environment of `latentroles.words`, in which walks are then collected.
         controls: further encoders of the same kind, by name: "untrained" (the same network at its
@@ -66,7 +69,7 @@ def evaluate(
         distance, tolerance: as for `sources.read`.
 
     Raises:
-        EncoderError: an encoder does not give one finite vector for each frame.
+        EncoderError: an encoder fails, or does not give one finite vector for each frame.
         DataError: one place only, no revisits, or data that cannot be read.
         PluginError: scikit-learn or scipy is not installed.
     """
