@@ -41,6 +41,9 @@ def quadratic(weight: float = 1.0, label: str = "quadratic"):
 def bare(weight: float = 1.0):
     return declare("bare", weight)
 
+def third():
+    return declare("third")
+
 def wants(dim: int, shape: tuple = (1, 2), deep: bool = False):
     return declare()
 
@@ -127,9 +130,9 @@ def test_an_unknown_spec_offers_the_nearest(
     [
         ("none.py:quadratic", "There is no file 'none.py'"),
         ("specs.py:quadratics", "specs.py has no function 'quadratics'. Did you mean 'quadratic'?"),
-        ("specs.py", "specs.py:function. It has quadratic, bare, wants"),
-        ("specs.py:", "specs.py:function. It has quadratic, bare, wants"),
-        ("specs.py:not_a_spec", "must return a latentroles Spec; it returned a int"),
+        ("specs.py", "specs.py:function. It has quadratic, bare, third"),
+        ("specs.py:", "specs.py:function. It has quadratic, bare, third"),
+        ("specs.py:not_a_spec", "must return a latentroles Spec; it returned an int"),
         (
             "specs.py:broken",
             "broken could not declare its spec: KeyError: 'missing' (specs.py, line",
@@ -311,6 +314,13 @@ def test_the_shipped_spec_is_clean(capsys) -> None:
     assert "4 allowed" in capsys.readouterr().out
 
 
+def test_a_ladder_of_too_large_an_environment_advises_what_the_command_has(capsys) -> None:
+    said = fails(capsys, "ladder", "hzp", "--env", "rubik")
+    assert "more than 4000 states" in said
+    assert "limit" not in said
+    assert "-e KEY=VALUE" in said
+
+
 def test_rules_are_listed_and_a_wrong_one_refused(capsys) -> None:
     assert main(["explain"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(RULES)
@@ -392,6 +402,27 @@ def test_a_file_of_the_users_own_is_used_as_it_is(
         assert main(["train", f"specs.py:{function}", *options, "--out", function, "--quiet"]) == 0
         assert capsys.readouterr() == (f"{function}\n", "")
         assert read_run(Path(function)).data["environment"] == "own"
+
+
+@pytest.mark.parametrize("ending", [".h5", ".hdf5", ".H5", ".txt", "", ".h5.part"])
+def test_data_is_collected_only_into_a_file_that_looks_like_one(
+    spec_file: str, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    data = f"walks{ending}"
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet", "--data", data]
+    if ending.lower() in (".h5", ".hdf5"):
+        assert main(command) == 0
+        Path(data).rename("own")
+        capsys.readouterr()
+        assert main([*command[:-1], "own"]) == 0  # one that is there may have any name
+        return
+    said = fails(capsys, *command)
+    assert f"no file {data!r}" in said
+    assert "--data walks.h5" in said
+    assert not Path(data).exists()
+    assert main([*command[:-2], "--out", "run"]) == 0
+    capsys.readouterr()
+    assert f"no file {data!r}" in fails(capsys, "train", "--resume", "run", "--data", data)
 
 
 def test_a_damaged_data_file_is_named_and_kept(
@@ -593,19 +624,23 @@ def test_resume_refuses_what_would_be_another_run(
     spec_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]
-    assert main([*command, "--out", "run"]) == 0
+    assert main([*command, "--out", "run", "-p", "weight=1"]) == 0
     before = Path("run/checkpoint.safetensors").read_bytes()
     capsys.readouterr()
     resume = [*command, "--resume", "run"]
     for options, said in (
-        (["-p", "weight=2"], "spec_hash"),
+        (["-p", "weight=2"], "loss pull.weight: 1.0 there, 2.0 here"),
+        (["-p", "label=other"], "a run of quadratic, which is another spec than other"),
         (["--seed", "1"], "seed: 0 there, 1 here"),
-        (["--batch", "5"], "data"),
+        (["--batch", "5"], "data.batch: 2 there, 5 here"),
+        (["--steps", "5"], "more than steps=5 (--steps)"),
         (["--dtype", "float64"], "dtype"),
         (["--out", "elsewhere"], "stays in its folder"),
     ):
         code = 1 if "--out" in options else 2
         assert said in fails(capsys, *resume, *options, code=code)
+    other = ["train", "specs.py:third", "--resume", "run", "--quiet"]
+    assert "is another spec than third" in fails(capsys, *other)
     said = fails(capsys, "train", "--resume", "run", "-p", "weight=2")
     assert "-p sets arguments of a SPEC" in said
     assert "holds no run" in fails(capsys, "train", "--resume", "nothing")

@@ -100,9 +100,9 @@ def test_p_overrides_the_file_wherever_it_stands(tmp_path: Path) -> None:
     ("text", "name", "said"),
     [
         ("dims: 3", "c.yaml", "c.yaml: declared has no argument 'dims'. Did you mean 'dim'?"),
-        ("dim: wide", "c.yaml", "c.yaml: dim takes a int such as 64, got 'wide'"),
-        ("dim: 1.5", "c.yaml", "dim takes a int such as 64, got 1.5"),
-        ("dim: true", "c.yaml", "dim takes a int such as 64, got True"),
+        ("dim: wide", "c.yaml", "c.yaml: dim takes an int such as 64, got 'wide'"),
+        ("dim: 1.5", "c.yaml", "dim takes an int such as 64, got 1.5"),
+        ("dim: true", "c.yaml", "dim takes an int such as 64, got True"),
         ("rate: fast", "c.yaml", "rate takes a float such as 0.5, got 'fast'"),
         ("rate: true", "c.yaml", "rate takes a float"),
         ("name: 3", "c.yaml", "name takes a str such as 'a', got 3"),

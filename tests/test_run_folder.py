@@ -16,7 +16,8 @@ from latentroles.rules import diff
 from latentroles.spec import Spec, losses, nn
 from latentroles.train import checkpoint, load, phases
 from latentroles.train.batches import Batches
-from latentroles.train.optimisers import adam
+from latentroles.train.changes import changes
+from latentroles.train.optimisers import adam, sgd
 from quadratic import (
     Draws,
     QuadraticBackend,
@@ -149,13 +150,88 @@ def test_a_spec_that_differs_is_shown_as_its_difference(
     with pytest.raises(CheckpointError) as raised:
         trained(resume=tmp_path / "run", spec=other)
     said = str(raised.value)
-    assert "From the spec there to the spec here:\n  routes:" in said
+    assert "From the spec there to the spec here:\n  loss push: {" in said
     assert str(diff(quadratic(), other)).replace("\n", "\n  ") in said
     assert "push" in said
     (tmp_path / "run" / "spec.json").write_text("{")
     with pytest.raises(CheckpointError, match="spec_hash") as raised:
         trained(resume=tmp_path / "run", spec=other)
     assert "From the spec" not in str(raised.value)
+
+
+def declared(
+    width: int = 4, shift: float = 0.5, weight: float = 1.0, deep: bool = False, first: int = 1
+) -> Spec:
+    s = Spec("declared")
+    x = s.observation("x", (3,))
+    layers = [lr.nn.Linear(3, width), lr.nn.Linear(width, 3)]
+    near = s.module("near", lr.nn.Sequential((*layers, *([lr.nn.Silu()] if deep else []))))
+    z = s.latent("z", near(x) * shift, role=lr.DESCRIPTOR)
+    s.loss("pull", losses.mse(z, x), weight=weight)
+    s.measure("later", losses.mse(z.t[first:].stop(), x.t[first:]))
+    return s
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({}, []),
+        (
+            {"width": 5},
+            [
+                "module near.layers[0].outputs: 4 there, 5 here",
+                "module near.layers[1].inputs: 4 there, 5 here",
+            ],
+        ),
+        ({"shift": 0.25}, ["latent z: constant: 0.5 there, 0.25 here"]),
+        ({"first": 2}, ["measure later: cut[1]: 1 there, 2 here"]),
+        ({"weight": 2.0}, ["loss pull.weight: 1.0 there, 2.0 here"]),
+        ({"deep": True}, ['module near.layers[2]: nothing there, {"layer": "Silu"} here']),
+    ],
+)
+def test_what_two_specs_declare_differently_is_named(
+    other: dict[str, Any], said: list[str]
+) -> None:
+    assert changes(declared(), declared(**other)) == said
+    turned = [
+        f"{path}: {new} there, {old} here"
+        for path, _, values in (line.rpartition(": ") for line in said if "{" not in line)
+        for old, new in [values.removesuffix(" here").split(" there, ")]
+    ]
+    assert [n for n in changes(declared(**other), declared()) if "{" not in n] == turned
+
+
+def test_a_run_of_another_spec_is_told_before_its_data(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    """The data does not fit either spec."""
+    trained(tmp_path / "run")
+    for options in (
+        {"resume": tmp_path / "run"},
+        {"out": tmp_path / "run", "skip_if_trained": True},
+    ):
+        with pytest.raises(CheckpointError, match=r"a run of quadratic, .* another spec than wide"):
+            trained(spec=quadratic("wide"), data=object(), **options)
+        with pytest.raises(CheckpointError, match=r"loss pull.weight: 1.0 there, 2.0 here"):
+            trained(spec=quadratic(weight=2.0), data=object(), **options)
+
+
+def test_settings_that_differ_are_told_key_by_key(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    groups = {"near": "default", "far": "default"}
+    trained(tmp_path / "run", groups=groups)
+    with pytest.raises(CheckpointError) as raised:
+        trained(
+            resume=tmp_path / "run",
+            groups={**groups, "far": "slow"},
+            optimisers={"default": sgd(0.05), "slow": sgd(0.01)},
+        )
+    said = str(raised.value)
+    assert "groups.far: default there, slow here" in said
+    assert "groups.near" not in said
+    assert "optimisers.slow: nothing there, {" in said
+    assert "optimisers.default" not in said
 
 
 def test_a_spec_json_that_is_gone_is_said_and_written_anew(

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from latentroles import plugins
     from latentroles.evaluate.ladder import ladder
     from latentroles.files import replace_files
+    from latentroles.words.transitions import TooManyStates
 
     function = find_function(arguments.spec)
     spec = build(function, read_parameters(function, arguments.parameter))
@@ -57,7 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
         given = read_parameters(make, arguments.environment)
     except SpecError as error:
         raise SpecError(f"--env {arguments.env}: {str(error).replace('-p ', '-e ')}") from None
-    found = ladder(spec, make(**given), policy=arguments.policy, window=arguments.window)
+    environment = make(**given)
+    try:
+        found = ladder(spec, environment, policy=arguments.policy, window=arguments.window)
+    except TooManyStates as error:  # it advises an argument that the ladder does not have
+        raise TooManyStates(
+            f"{str(error).partition(' Fix: ')[0]} The ladder is exact and visits each of them. "
+            "Fix: take a smaller environment; -e KEY=VALUE sets an argument of one."
+        ) from None
     print(found)
     if arguments.json is not None:
         path = Path(arguments.json)

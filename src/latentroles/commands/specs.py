@@ -115,9 +115,7 @@ def build(function: SpecFunction, parameters: Mapping[str, Any]) -> Spec:
     except Exception as error:
         raise SpecError(f"{name} could not declare its spec: {_where(error)}") from error
     if not isinstance(spec, Spec):
-        raise SpecError(
-            f"{name} must return a latentroles Spec; it returned a {type(spec).__name__}."
-        )
+        raise SpecError(f"{name} must return a latentroles Spec; it returned {_a(spec)}.")
     return spec
 
 
@@ -132,13 +130,8 @@ def read_parameters(function: SpecFunction, assignments: Sequence[str]) -> dict[
             another type than the default, or a required argument that is not set; a file that
             cannot be read.
     """
-    signature = inspect.signature(function).parameters
-    named = {
-        key: parameter
-        for key, parameter in signature.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    }
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+    named = named_arguments(function)
+    takes_any = _takes_any(function)
 
     def default_of(key: str, source: str) -> Any:
         if key not in named and not takes_any:
@@ -170,6 +163,24 @@ def read_parameters(function: SpecFunction, assignments: Sequence[str]) -> dict[
         wanted = " ".join(f"-p {key}=..." for key in missing)
         raise SpecError(f"{_name(function)} needs {', '.join(missing)}. Give {wanted}.")
     return values
+
+
+def named_arguments(function: SpecFunction) -> dict[str, inspect.Parameter]:
+    """Returns the arguments that -p can set, by name."""
+    return {
+        key: parameter
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+
+
+def has_argument(function: SpecFunction, key: str) -> bool:
+    """Whether `-p key=...` is one that the function takes."""
+    return key in named_arguments(function) or _takes_any(function)
+
+
+def _takes_any(function: SpecFunction) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
 def _refuse_twice(source: str, key: str, known: Mapping[str, Any]) -> None:
@@ -215,9 +226,7 @@ def _fitting(owner: str, value: Any, default: Any, text: Any = None) -> Any:
             fits = True
     if not fits:
         received = value if text is None else text
-        raise SpecError(
-            f"{owner} takes a {type(default).__name__} such as {default!r}, got {received!r}."
-        )
+        raise SpecError(f"{owner} takes {_a(default)} such as {default!r}, got {received!r}.")
     return value
 
 
@@ -260,6 +269,12 @@ def _where(error: Exception) -> str:
     if isinstance(error, SyntaxError) or not frames:  # a SyntaxError names its own line
         return said
     return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def _a(value: Any) -> str:
+    """The type of a value with its article: "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def _name(function: SpecFunction) -> str:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from latentroles.commands.specs import add_spec, build, find_function, read_parameters
+from latentroles.commands.specs import (
+    add_spec,
+    build,
+    find_function,
+    has_argument,
+    read_parameters,
+)
 from latentroles.errors import DataError, SpecError
 from latentroles.spec import Spec
 from latentroles.train.display import Display, make_display, print_summary
@@ -17,6 +23,7 @@ from latentroles.train.settings import EarlyStopping, PhaseSettings
 from latentroles.train.stages import Stages
 
 BATCH, FRAMES = 16, 12  # for a spec without a recipe
+_ENDINGS = (".h5", ".hdf5")
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
@@ -31,7 +38,13 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     add_spec(parser, optional=True)
     option = parser.add_argument
     option("--backend", help="torch (default), jax, or a plugin's")
-    option("--steps", type=_count, metavar="N", help="optimiser steps of each phase")
+    option(
+        "--steps",
+        type=_count,
+        metavar="N",
+        help="optimiser steps of each phase; with --resume of the phase that the run is in, and "
+        "of those after it",
+    )
     option("--out", metavar="DIR", help="the run folder; default runs/SPEC-BACKEND-NUMBER")
     option("--data", metavar="FILE", help="trajectories (HDF5); collected there if it is missing")
     option("--batch", type=_count, metavar="N", help="windows per step")
@@ -153,7 +166,7 @@ def _plan_new(arguments: argparse.Namespace) -> Plan:
         raise SpecError(f"{arguments.spec}: .recipe is made by @lr.recipe(...), not {recipe!r}.")
     collection = (recipe.environment, recipe.episodes, recipe.episode_steps) if recipe else None
     if arguments.data is not None:
-        data = Path(arguments.data)
+        data = _data_file(arguments.data)
     elif collection is not None:
         data = Path("data") / "{}-{}x{}.h5".format(*collection)
     else:
@@ -238,7 +251,7 @@ def _plan_resumed(arguments: argparse.Namespace) -> Plan:
         seed=before.seed if arguments.seed is None else arguments.seed,
         device=arguments.device or before.device,
         dtype=arguments.dtype or before.dtype,
-        data=Path(arguments.data or command["data"]),
+        data=_data_file(arguments.data) if arguments.data else Path(command["data"]),
         collection=None if collection is None else tuple(collection),
         exact=bool(command.get("exact")) and arguments.data is None,
         frames=arguments.frames or command.get("frames", FRAMES),
@@ -264,7 +277,12 @@ def _resumed_spec(arguments: argparse.Namespace, folder: Path, before: Run) -> S
     parameters = read_parameters(function, arguments.parameter)
     if not arguments.parameter:
         kept = before.command.get("parameters", {})
-        parameters = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items()}
+        # Of another SPEC than the run's some may be unknown; `train` says that it is another.
+        parameters |= {
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in kept.items()
+            if has_argument(function, k)
+        }
     return build(function, parameters)
 
 
@@ -313,6 +331,18 @@ def _trajectories(plan: Plan, screen: Display) -> Any:
     trajectories = collect_or_reuse(environment, plan.data, episodes=episodes, steps=steps)
     screen.note(f"{'Wrote' if collecting else 'Using'} {plan.data}.")
     return trajectories
+
+
+def _data_file(name: str) -> Path:
+    """Raises DataError where --data names a file to collect whose ending says it is none."""
+    path = Path(name)
+    if not path.exists() and path.suffix.lower() not in _ENDINGS:
+        raise DataError(
+            f"There is no file {name!r}, and none is collected under that name: a trajectory file "
+            f"ends in {' or '.join(_ENDINGS)}. Give --data FILE of one that is there, or "
+            f"--data {path.with_suffix(_ENDINGS[0])} to collect it."
+        )
+    return path
 
 
 def _make_parent(path: Path) -> None:

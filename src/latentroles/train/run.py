@@ -25,6 +25,7 @@ from latentroles.files import replace_files
 from latentroles.rules import diff
 from latentroles.spec import Spec
 from latentroles.train import checkpoint, metrics
+from latentroles.train.changes import changes, leaves, listed
 
 SPEC = "spec.json"
 RUN = "run.json"
@@ -81,13 +82,13 @@ class Run:
     command: dict[str, Any] = field(default_factory=dict)
 
 
-# What a run may not change when it goes on: with any of these it would be another run.
+# What a run may not change when it goes on, nor its spec: it would be another run.
 _FIXED = (
-    *("spec", "spec_hash", "backend", "dtype", "seed", "optimisers", "groups", "data"),
+    *("backend", "dtype", "seed", "optimisers", "groups", "data"),
     *("early_stopping", "phases", "validation", "collapse_every"),
 )
 # What a phase that is trained already must have in common with the run that takes it over.
-_OF_A_PHASE = ("spec", "spec_hash", "backend", "dtype", "seed")
+_OF_A_PHASE = ("backend", "dtype", "seed")
 
 
 @dataclass(frozen=True)
@@ -232,52 +233,56 @@ def read_spec(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged ({error}). It is left as it is.") from error
 
 
-def refuse_changes(folder: Path, before: Run, asked: Run, spec: Spec) -> None:
-    """Raises CheckpointError if `asked`, of `spec`, is not the run of `folder`.
-
-    The error names each difference, and shows what a change of the spec does to routes and
-    verdicts.
-    """
-    listed = _differences(before, asked, _FIXED)
-    if listed:
+def refuse_other_spec(folder: Path, before: Run, spec: Spec) -> None:
+    """Raises CheckpointError if the run of `folder` is not one of `spec`, and says what differs."""
+    if before.spec != spec.name:
         raise CheckpointError(
-            f"A resumed run is the same run, and {folder} differs from what was asked for in "
-            f"{listed}. Ask for the same, or start a new run.{_change(folder, before, spec)}"
+            f"{folder} holds a run of {before.spec}, which is another spec than {spec.name}. It is "
+            "left as it is: give the spec that it was started with (after --resume DIR it may be "
+            "left away), or another folder."
+        )
+    if before.spec_hash != spec.hash:
+        raise CheckpointError(
+            f"{folder} holds a run of another declaration of {spec.name} (spec_hash "
+            f"{before.spec_hash} there, {spec.hash} here). It is left as it is: declare the same, "
+            f"or give another folder.{_change(folder, spec)}"
         )
 
 
-def refuse_other_phases(folder: Path, before: Run, asked: Run, spec: Spec) -> None:
-    """Raises CheckpointError if the phases trained in `folder` are not those of `asked`."""
-    listed = _differences(before, asked, _OF_A_PHASE)
-    if listed:
+def refuse_changes(folder: Path, before: Run, asked: Run) -> None:
+    """Raises CheckpointError if `asked`, of the same spec, is not the run of `folder`."""
+    found = _differences(before, asked, _FIXED)
+    if found:
         raise CheckpointError(
-            f"A phase that is trained is taken over by a run of the same spec, and {folder} "
-            f"differs in {listed}. It is left as it is: ask for the same, or give another folder."
-            f"{_change(folder, before, spec)}"
+            f"A resumed run is the same run, and {folder} differs from what was asked for in "
+            f"{found}. Ask for the same, or start a new run."
+        )
+
+
+def refuse_other_phases(folder: Path, before: Run, asked: Run) -> None:
+    """Raises CheckpointError if the phases trained in `folder` are not those of `asked`."""
+    found = _differences(before, asked, _OF_A_PHASE)
+    if found:
+        raise CheckpointError(
+            f"A phase that is trained is taken over by a run of the same kind, and {folder} "
+            f"differs in {found}. It is left as it is: ask for the same, or give another folder."
         )
 
 
 def _differences(before: Run, asked: Run, keys: Sequence[str]) -> str:
     old, new = asdict(before), json.loads(json.dumps(asdict(asked)))
-    changed = [key for key in keys if old[key] != new[key]]
-    return "; ".join(f"{key}: {_short(old[key])} there, {_short(new[key])} here" for key in changed)
+    return "; ".join(listed([line for key in keys for line in leaves(old[key], new[key], key)]))
 
 
-def _change(folder: Path, before: Run, spec: Spec) -> str:
-    """What became of the spec, as `lr.diff` says it; "" where it is the same or not known."""
-    if before.spec_hash == spec.hash:
-        return ""
+def _change(folder: Path, spec: Spec) -> str:
+    """What became of the spec, by name and as `lr.diff` says it; "" where it is not known."""
     try:
-        said = str(diff(Spec.from_json(read_spec(folder)), spec))
+        there = Spec.from_json(read_spec(folder))
+        said = [*listed(changes(there, spec)), *str(diff(there, spec)).splitlines()]
     except LatentrolesError:
         return ""
-    indented = "".join(f"\n  {line}" for line in said.splitlines())
+    indented = "".join(f"\n  {line}" for line in said)
     return f"\nFrom the spec there to the spec here:{indented}"
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 160 else text[:157] + "..."
 
 
 def utc_now() -> str:

@@ -35,6 +35,7 @@ from latentroles.train.run import (
     refuse_changes,
     refuse_occupied,
     refuse_other_phases,
+    refuse_other_spec,
     utc_now,
     versions,
     write_run,
@@ -174,6 +175,8 @@ def train(
         validated=validation is not None,
     )
     before = _run_before(out, resume, skip_if_trained)
+    if before is not None:  # first of all: of another spec, nothing else would fit either
+        refuse_other_spec(Path(str(resume or out)), before, spec)
     with stages("data"):
         data, held_out = divide(data, validation)
         batches = Batches(spec, data, frames=frames, batch=batch, columns=columns, seed=seed)
@@ -212,9 +215,9 @@ def train(
     )
     settings, position = asked, Position()
     if resume is not None and before is not None:
-        settings, position = _resumed(before, asked, Path(resume), steps, spec)
+        settings, position = _resumed(before, asked, Path(resume), steps)
     elif out is not None and before is not None:
-        settings, position = _taken_over(before, asked, Path(out), spec)
+        settings, position = _taken_over(before, asked, Path(out))
     elif out is not None:
         refuse_occupied(Path(out))
     plans = with_steps(plans, settings.steps)
@@ -322,11 +325,9 @@ def _every_before(before: Run | None, resume: str | Path | None) -> Mapping[str,
     return before.validation["every"]
 
 
-def _resumed(
-    before: Run, asked: Run, folder: Path, steps: int | None, spec: Spec
-) -> tuple[Run, Position]:
+def _resumed(before: Run, asked: Run, folder: Path, steps: int | None) -> tuple[Run, Position]:
     """Where the run of `folder` is, and its settings with the steps that are asked for now."""
-    refuse_changes(folder, before, asked, spec)
+    refuse_changes(folder, before, asked)
     position = find_position(folder, before)
     planned = {
         name: count if steps is None or index < position.phase else asked.steps[name]
@@ -365,9 +366,9 @@ def _standing(
     return lines
 
 
-def _taken_over(before: Run, asked: Run, folder: Path, spec: Spec) -> tuple[Run, Position]:
+def _taken_over(before: Run, asked: Run, folder: Path) -> tuple[Run, Position]:
     """Where the phases end that `folder` has trained, and the settings with their steps."""
-    refuse_other_phases(folder, before, asked, spec)
+    refuse_other_phases(folder, before, asked)
     found = find_trained(folder, before)
     if found is None:
         raise TrainingError(
