@@ -570,6 +570,30 @@ def test_integers_are_classes_or_numbers_as_the_spec_declares_them(
     np.testing.assert_array_equal(as_numpy(spec, name, batch[name]), LABELS[name][None])
 
 
+class Own:
+    """Data of the user's own: truth values, and frames of bytes."""
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        return {"open": np.array([[True, False]]), "x": np.full((1, 2, 3), 255, np.uint8)}
+
+
+@pytest.mark.parametrize("classes", [None, 2])
+def test_truth_values_of_ones_own_data_are_what_the_spec_declares(classes: int | None) -> None:
+    spec = Spec("labels")
+    spec.label("open", classes=classes)
+    spec.observation("x", (3,))
+    batch = Batches(spec, Own(), frames=2, batch=1, columns=None, seed=0).batch(0)
+    assert batch["open"].dtype == (np.float32 if classes is None else np.int64)
+    assert batch["open"].tolist() == [[1, 0]]
+    assert batch["x"].dtype == np.uint8
+    assert as_numpy(spec, "x", batch["x"]).max() == 1.0
+
+    observed = Spec("observed")
+    observed.observation("open")
+    with pytest.raises(DataError, match="'open' of observed is declared as .*bool"):
+        Batches(observed, Own(), frames=2, batch=1, columns=None, seed=0).batch(0)
+
+
 def test_integers_that_are_no_class_and_numbers_that_are_no_integers_are_refused() -> None:
     for name, said in (("kind", r"Discrete\(2\), 0 to 1; the batch has 0 to 2"), ("light", "int")):
         spec = Spec("labels")
