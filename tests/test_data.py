@@ -589,8 +589,8 @@ def test_truth_values_of_ones_own_data_are_what_the_spec_declares(classes: int |
     assert as_numpy(spec, "x", batch["x"]).max() == 1.0
 
     observed = Spec("observed")
-    observed.observation("open")
-    with pytest.raises(DataError, match="'open' of observed is declared as .*bool"):
+    observed.observation("open", ())
+    with pytest.raises(DataError, match=r"'open' of observed is declared as .*bool"):
         Batches(observed, Own(), frames=2, batch=1, columns=None, seed=0).batch(0)
 
 
