@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from latentroles.errors import TrainingError
 from latentroles.evaluate import curves
@@ -133,6 +136,51 @@ def test_curves_draw_what_losses_can_be(tmp_path: Path, length: int) -> None:
     curves.draw(rows, tmp_path / "c.png", title="t", last=metrics.ends(rows)[1])
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30),
+    st.lists(st.floats(-1e6, 1e6), max_size=3),
+)
+def test_the_range_of_a_measure_has_the_usual_and_the_last_value(course, early) -> None:
+    values = np.array([*early, *course])
+    found = curves.shown_range(values)
+    later = values[len(values) // 3 :]
+    usual = [*np.percentile(later, [5, 95]), values[-1]]
+    room = max(usual) - min(usual)
+    assert (found is None) == (np.ptp(values) <= 5 * room)
+    if found is not None:
+        assert found[0] < min(usual) <= max(usual) < found[1]
+        assert found[1] - found[0] <= max(2.01 * room, 0.11 * max(map(abs, usual)), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "arrows"),
+    [
+        ([-45.0, -20.0, *[0.5, 0.6] * 10], "linear", {"v": 2, "^": 0}),
+        ([45.0, *[-0.5, 0.6] * 10], "linear", {"v": 0, "^": 1}),
+        ([-45.0, *[0.5, 0.6] * 10, 0.9], "linear", {"v": 1, "^": 0}),
+        ([-9.0, 9.0, *[0.25] * 9], "linear", {"v": 1, "^": 1}),
+        (np.linspace(-1, 1, 20), "linear", {"v": 0, "^": 0}),
+        ([180.0, *np.linspace(0.6, 0.5, 20)], "log", {"v": 0, "^": 0}),
+        ([2.0, *np.linspace(0.6, 0.5, 20)], "linear", {"v": 0, "^": 0}),
+        ([0.0] * 4, "linear", {"v": 0, "^": 0}),
+    ],
+)
+def test_a_measure_is_drawn_where_it_ends(tmp_path: Path, values, scale, arrows) -> None:
+    rows = rows_of({"loss": [1.0] * len(values)}, lambda step: "main")
+    for row, value in zip(rows, values, strict=True):
+        row["measures"] = {"measure": float(value)}
+    last = metrics.ends(rows)[1]
+    panel = curves.chart(rows, title="t", last=last).axes[1]
+    low, high = panel.get_ylim()
+    assert panel.get_yscale() == scale
+    assert low < values[-1] < high
+    drawn = {line.get_marker(): len(line.get_xdata()) for line in panel.lines}
+    assert {marker: drawn.get(marker, 0) for marker in arrows} == arrows
+    out = [line for line in panel.lines if line.get_marker() in arrows]
+    assert not any(line.get_in_layout() for line in out)  # else they squeeze the other panels
+    curves.draw(rows, tmp_path / "c.png", title="t", last=last)
 
 
 def test_a_run_without_matplotlib_is_complete_and_says_so(

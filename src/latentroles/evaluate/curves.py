@@ -13,6 +13,7 @@ from latentroles.evaluate.figure import INK, figure, save
 _COLUMNS = 3
 _POINTS = 400  # more bins than a panel has pixels to tell apart show nothing
 _FLOOR = 1e-10  # of the greatest value: a logarithmic axis down to round-off shows nothing else
+_WIDE = 5.0  # times the least value, or the usual range: what one linear axis cannot show
 _BLUE, _GREY = "#1f5fa8", "#8a8a8a"
 
 
@@ -35,7 +36,8 @@ def chart(rows: Sequence[Mapping[str, Any]], *, title: str, last: Mapping[str, f
     to the greatest value of a bin. The dark line is the mean over 1/25 of the run. An axis is
     logarithmic where the loss is positive and its mean changes by a factor of 5 or more. The dashed
     line is the loss on the data held out. Dotted lines are the starts of phases. Behind the losses
-    come the measures, which are dashed where they are of the data held out.
+    come the measures, which are dashed where they are of the data held out; those that are not
+    positive leave out what lies far from the later two thirds, with an arrow at the border.
 
     Args:
         rows: lines of `metrics.jsonl`, as `train.metrics.read` gives them.
@@ -66,7 +68,10 @@ def chart(rows: Sequence[Mapping[str, Any]], *, title: str, last: Mapping[str, f
         style = {"color": INK, "linestyle": "--"} if held_out else {"color": _BLUE}
         alone = "o" if len(steps) == 1 else None
         panel.plot(steps, values, linewidth=1.0, marker=alone, markersize=3, **style)
-        _plain_axis(panel)
+        if not _log_axis(panel, values, values):
+            _plain_axis(panel)
+            if values.min() <= 0:
+                _clip_axis(panel, steps, values)
         panel.set_title(name, fontsize=7.5, color=INK, loc="left", pad=3)
         panel.set_title(f"{values[-1]:.4g}", fontsize=7.5, color=_BLUE, loc="right", pad=3)
     for panel in axes.flat[:count]:
@@ -133,8 +138,6 @@ def _phase_starts(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
 
 
 def _panel(panel: Any, name: str, steps: np.ndarray, values: np.ndarray) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     size = math.ceil(len(values) / _POINTS)
     cuts = np.arange(0, len(values), size)
     counts = np.diff(cuts, append=len(values))
@@ -148,16 +151,53 @@ def _panel(panel: Any, name: str, steps: np.ndarray, values: np.ndarray) -> None
         panel.fill_between(at, low, high, color=_BLUE, alpha=0.25, linewidth=0)
     panel.plot(at, smooth, color=_BLUE, linewidth=1.3, marker="o" if len(at) == 1 else None, ms=3)
     panel.set_title(name, fontsize=7.5, color=INK, loc="left", pad=3)
-    if values.min() > 0 and smooth.max() >= 5 * smooth.min():
-        panel.set_yscale("log")
-        if values.min() < _FLOOR * values.max():
-            panel.set_ylim(_FLOOR * values.max(), 2 * values.max())
-        if values.max() < 100 * values.min():
-            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-        panel.yaxis.set_major_formatter(_plain_or_power)
-        panel.yaxis.set_minor_formatter(NullFormatter())
-    else:
+    if not _log_axis(panel, values, smooth):
         _plain_axis(panel)
+
+
+def _log_axis(panel: Any, values: np.ndarray, course: np.ndarray) -> bool:
+    """Makes the axis logarithmic, and says so, where `values` and their `course` ask for it."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    if not (values.min() > 0 and course.max() >= _WIDE * course.min()):
+        return False
+    panel.set_yscale("log")
+    if values.min() < _FLOOR * values.max():
+        panel.set_ylim(_FLOOR * values.max(), 2 * values.max())
+    if values.max() < 100 * values.min():
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    panel.yaxis.set_major_formatter(_plain_or_power)
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    return True
+
+
+def _clip_axis(panel: Any, steps: np.ndarray, values: np.ndarray) -> None:
+    """Shows the run after its beginning where the few values of that would hide it."""
+    shown = shown_range(values)
+    if shown is None:
+        return
+    panel.set_ylim(*shown)
+    for beyond, border, marker in (
+        (values < shown[0], shown[0], "v"),
+        (values > shown[1], shown[1], "^"),
+    ):
+        border_of = np.full(beyond.sum(), border)
+        (arrows,) = panel.plot(steps[beyond], border_of, marker, color=_BLUE, ms=3, clip_on=False)
+        arrows.set_in_layout(False)  # it may stand out of its panel
+
+
+def shown_range(values: np.ndarray) -> tuple[float, float] | None:
+    """The range of an axis that leaves far values of the beginning out, or None to show all.
+
+    It is that from the 5th to the 95th percentile of the later two thirds, and of the last value,
+    where all values take five times as much room.
+    """
+    low, high = np.percentile(values[len(values) // 3 :], [5.0, 95.0])
+    low, high = min(low, values[-1]), max(high, values[-1])
+    if values.max() - values.min() <= _WIDE * (high - low):
+        return None
+    margin = 0.5 * (high - low) or 0.05 * max(abs(low), abs(high)) or 1.0
+    return float(low - margin), float(high + margin)
 
 
 def _plain_axis(panel: Any) -> None:
