@@ -12,9 +12,10 @@ import latentroles as lr
 from latentroles.cli import main
 from latentroles.data import Trajectories
 from latentroles.errors import DataError, EncoderError, SpecError
-from latentroles.evaluate.controls import dead_reckoned, raw_frames, views_of
+from latentroles.evaluate.controls import dead_reckoned, views_of
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.measured import METRICS, measure
+from latentroles.evaluate.narrow import narrowed
 from latentroles.evaluate.sources import read
 from latentroles.evaluate.visits import Visits, past_actions
 from latentroles.words.corridor import corridor
@@ -414,10 +415,10 @@ def test_a_memory_may_tell_frames_apart_that_look_alike():
     assert read(four_rooms(), **SHORT, reads="history").visits.alias.max() == -1
 
 
-def test_raw_frames_keep_their_distances():
+def test_frames_that_are_turned_keep_their_distances():
     rng = np.random.default_rng(0)
     frames = rng.integers(256, size=(40, 3, 12, 12)).astype(np.uint8)[rng.integers(40, size=90)]
-    flat, short = frames.reshape(90, -1).astype(float), raw_frames(frames)
+    flat, short = frames.reshape(90, -1).astype(float), narrowed(frames.reshape(90, -1))
     assert short.shape[1] <= 40
     far = lambda z: np.linalg.norm(z[:, None] - z[None], axis=-1)  # noqa: E731
     assert far(short) == pytest.approx(far(flat), abs=1e-6 * far(flat).max())

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import clouds
 import latentroles as lr
-from latentroles.evaluate import controls, leakage, measured, retrieval, spreads
+from latentroles.evaluate import controls, leakage, measured, narrow, retrieval, spreads
 from latentroles.evaluate.measured import measure
 from latentroles.evaluate.visits import Visits, past_actions
 from latentroles.words.corridor import corridor
@@ -220,6 +220,56 @@ def nuisances_agree_with_their_definitions(seed):
     )
 
 
+def wide_vectors_measure_like_the_few_that_they_hold(seed):
+    """Five dimensions lie in six hundred: all but what is said of single dimensions is the same."""
+    visits = clouds.visits(seed)
+    z = clouds.cloud(visits, seed, light=0.5) + 3.0
+    axes, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((600, 5)))
+    wide = z @ axes.T
+    few = measure(visits, z, only=["retrieval", "spreads", "collapse"]).values
+    many = measure(visits, wide, only=["retrieval", "spreads", "collapse"]).values
+    exempt = {"std", "least_std"}
+    for name in few.keys() - exempt:
+        loose = {"ap": 2e-3, "auc": 1e-4, "probe": 0.1}
+        assert many[name] == pytest.approx(few[name], abs=loose.get(name, 1e-6)), name
+    spread = wide.std(axis=0)
+    assert many["std"] == pytest.approx(spread.mean())
+    assert many["least_std"] == pytest.approx(spread.min())
+
+
+def fewer_visits_than_dimensions_agree_with_their_definitions(seed):
+    """A lattice of 600 dimensions: 90 visits, of which half show what the others show."""
+    visits = clouds.visits(seed, episodes=3)
+    rng = np.random.default_rng(seed)
+    z = rng.integers(256, size=(45, 600)).astype(np.uint8)[np.arange(90) % 45]
+    found = values(visits, z, ["spreads", "collapse"])
+    z = z.astype(float)
+    positive, negative = clouds.all_pairs(visits)
+    far = np.sum(z**2, axis=1)[:, None] + np.sum(z**2, axis=1) - 2 * z @ z.T
+    assert found["lcr"] == pytest.approx(np.sqrt(far[positive].mean() / far[negative].mean()))
+    means = np.stack([z[visits.label == p].mean(axis=0) for p in range(visits.count)])
+    inside, centred = z - means[visits.label], z - z.mean(axis=0)
+    freedom = (len(z) - 1) / (len(z) - visits.count)
+    assert found["w"] == pytest.approx(np.sum(inside**2) / np.sum(centred**2) * freedom)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:44]
+    white = (centred @ axes.T) @ np.linalg.inv(np.linalg.cholesky(np.cov((centred @ axes.T).T))).T
+    assert found["w_whitened"] == pytest.approx(values(visits, white, ["spreads"])["w"])
+    assert found["std"] == pytest.approx(z.std(axis=0).mean())
+    assert found["least_std"] == pytest.approx(z.std(axis=0).min())
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    assert found["cosine"] == pytest.approx(cosines[~np.eye(90, dtype=bool)].mean())
+
+
+def a_probe_of_wide_vectors_is_not_led_astray_by_faint_axes(seed):
+    """240 visits, all different: of 239 axes two or three tell the place, the others are faint."""
+    visits = clouds.visits(seed, places=4)
+    rng = np.random.default_rng(seed)
+    shown = rng.standard_normal((4, 600))[visits.label]
+    z = shown + 0.2 * rng.standard_normal((len(visits), 600))
+    assert values(visits, z, ["collapse"])["probe"] > 0.95
+
+
 def walks(seed, episodes=12, steps=80):
     """A random walk between walls, five cells."""
     environment = corridor(cells=5)
@@ -252,6 +302,9 @@ LAWS = [
     pairs_agree_with_their_definitions,
     w_agrees_with_its_definition,
     nuisances_agree_with_their_definitions,
+    wide_vectors_measure_like_the_few_that_they_hold,
+    fewer_visits_than_dimensions_agree_with_their_definitions,
+    a_probe_of_wide_vectors_is_not_led_astray_by_faint_axes,
 ]
 
 
@@ -331,6 +384,48 @@ def test_collapse_is_told_by_the_rank():
     known = measure(visits, controls.oracle(visits), only=["collapse"]).values
     assert known["probe"] == 1.0
     assert known["majority"] < 0.4
+
+
+def test_what_is_not_asked_for_is_not_computed(monkeypatch):
+    visits = clouds.visits(0)
+    monkeypatch.setattr(spreads, "within_share", None)
+    measure(visits, clouds.cloud(visits, 0), only=["retrieval", "leakage", "collapse"])
+
+
+def test_vectors_in_every_direction_have_no_whitened_w():
+    visits = clouds.visits(0, episodes=3)
+    z = np.random.default_rng(0).standard_normal((90, 300))
+    found = values(visits, z, ["spreads"])
+    assert found["w"] is not None
+    assert found["w_whitened"] is None
+
+
+def test_many_unlike_frames_are_projected_and_still_described_as_they_are():
+    visits = clouds.visits(4)
+    frames = np.random.default_rng(4).integers(256, size=(len(visits), 500)).astype(np.uint8)
+    only = ["spreads", "collapse"]
+    exact = measure(visits, frames, only=only).values
+    found = measure(visits, frames, only=only, exact=100).values
+    assert [found[name] for name in ("std", "least_std", "cosine")] == [
+        exact[name] for name in ("std", "least_std", "cosine")
+    ]
+    assert found["std"] < 127.5
+    assert found["lcr"] == pytest.approx(exact["lcr"], abs=0.1)
+    assert found["lcr"] != exact["lcr"]
+
+
+def test_a_place_probe_takes_places_that_it_was_trained_on():
+    visits = clouds.visits(6, places=40, episodes=8, steps=10)
+    few = clouds.visits(6, places=400, episodes=8, steps=10, tau=0)
+    z = controls.oracle(few)
+    found = measure(few, z, only=["collapse"])
+    assert found.values["probe"] is found.values["majority"] is None
+    assert found.collapse.known < 0.5
+    assert found.notes[-1].startswith(f"no place probe: {found.collapse.known:.0%} of the visits")
+    enough = measure(visits, controls.oracle(visits), only=["collapse"])
+    assert 0.5 < enough.collapse.known < 1
+    assert enough.values["probe"] <= enough.collapse.known
+    assert not any("place probe" in note for note in enough.notes)
 
 
 # Planted mistakes ---------------------------------------------------------------------------------
@@ -437,6 +532,30 @@ MUTANTS = {
         "<= visits.tau\n        if",
         "< 0\n        if",
         m5_duplicated_visits_change_nothing,
+    ),
+    "turned axes are the principal ones": (
+        narrow,
+        "(left[:, kept] * sizes[kept]) @ turn",
+        "(left[:, kept] * sizes[kept])",
+        a_probe_of_wide_vectors_is_not_led_astray_by_faint_axes,
+    ),
+    "turned axes are of one length": (
+        narrow,
+        "left[:, kept] * sizes[kept]",
+        "left[:, kept] * sizes[0]",
+        fewer_visits_than_dimensions_agree_with_their_definitions,
+    ),
+    "half of the axes are lost": (
+        narrow,
+        "sizes > _ROUND_OFF * sizes[0]",
+        "sizes > np.median(sizes)",
+        fewer_visits_than_dimensions_agree_with_their_definitions,
+    ),
+    "dimensions are described as they were turned": (
+        spreads,
+        "std = deviations(z)",
+        "std = deviations(turned)",
+        wide_vectors_measure_like_the_few_that_they_hold,
     ),
     "drift against the index": (
         spreads,

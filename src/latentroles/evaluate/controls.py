@@ -1,6 +1,6 @@
 """Encoders whose scores are known beforehand: what a metric is read beside.
 
-Each gives an embedding of the same visits, (N, D) float64. Two more controls are networks, which
+Each gives an embedding of the same visits, (N, D). Two more controls are networks, which
 the caller gives: the same encoder untrained, and one trained on the regulariser alone.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError, user_line
+from .narrow import numbered
 from .visits import Visits
 
-_MOST_DIMENSIONS, _MOST_FRAMES = 256, 1500
+MOST_FRAMES = 1500  # that differ: of more, distances are kept within about 10 %
 
 
 def oracle(visits: Visits) -> np.ndarray:
@@ -35,31 +36,13 @@ def shuffled(z: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def raw_frames(frames: np.ndarray) -> np.ndarray:
-    """(N, D): the frames themselves, flattened, with all distances between them.
-
-    Frames of more than 256 numbers are turned so that fewer hold their distances: exactly, if they
-    are at most 1500 different ones, and else by a Gaussian projection to 256, which keeps squared
-    distances within about 10 % (Johnson and Lindenstrauss, 1984).
-    """
-    flat = np.asarray(frames).reshape(len(frames), -1)
-    if flat.shape[1] <= _MOST_DIMENSIONS:
-        return flat.astype(np.float64)
-    views, first = _numbered(flat)
-    if len(first) <= _MOST_FRAMES:
-        unlike = flat[first].astype(np.float64)
-        left, sizes, _ = np.linalg.svd(unlike - unlike.mean(axis=0), full_matrices=False)
-        kept = sizes > 1e-9 * max(float(sizes[0]), 1e-300)
-        kept[:1] = True
-        return (left[:, kept] * sizes[kept])[views]
-    rng = np.random.default_rng(0)
-    axes = rng.standard_normal((flat.shape[1], _MOST_DIMENSIONS)) / np.sqrt(_MOST_DIMENSIONS)
-    blocks = [flat[i : i + 1024].astype(np.float64) @ axes for i in range(0, len(flat), 1024)]
-    return np.concatenate(blocks)
+    """(N, D): the frames themselves, flattened, as they are stored."""
+    return np.asarray(frames).reshape(len(frames), -1)
 
 
 def views_of(frames: np.ndarray) -> np.ndarray:
     """(N,): a number for each frame; identical frames share one."""
-    return _numbered(np.asarray(frames).reshape(len(frames), -1))[0]
+    return numbered(raw_frames(frames))[0]
 
 
 def dead_reckoned(visits: Visits) -> np.ndarray:
@@ -139,16 +122,3 @@ def _within(label: np.ndarray, values: np.ndarray) -> np.ndarray:
     counts = np.bincount(label)[:, None]
     means = np.stack([np.bincount(label, column) for column in values.T], axis=1) / counts
     return values - means[label]
-
-
-def _numbered(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each row among the different ones, (N,), and the first row of each number."""
-    rows = np.ascontiguousarray(flat)
-    seen: dict[bytes, int] = {}
-    first, numbers = [], np.empty(len(rows), np.int64)
-    for index, row in enumerate(rows):
-        number = seen.setdefault(row.tobytes(), len(seen))
-        if number == len(first):
-            first.append(index)
-        numbers[index] = number
-    return numbers, np.array(first)

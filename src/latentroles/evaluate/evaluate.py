@@ -89,9 +89,16 @@ def evaluate(
         tolerance=tolerance,
     )
 
-    def measured(z: np.ndarray, what: str) -> Measured:
+    def measured(z: np.ndarray, what: str, exact: int | None = None) -> Measured:
         return measure(
-            source.visits, z, only=only, lags=lags, periods=source.periods, seed=seed, what=what
+            source.visits,
+            z,
+            only=only,
+            lags=lags,
+            periods=source.periods,
+            seed=seed,
+            what=what,
+            exact=exact,
         )
 
     found = [encoded(each, source, reads) for each in encoders]
@@ -107,7 +114,8 @@ def evaluate(
         beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
     if standard_controls:
         for label, make in STANDARD.items():
-            beside[label] = measured(make(source, found[0], seed), f"the control {label!r}")
+            exact = known.MOST_FRAMES if label == "raw frame" else None
+            beside[label] = measured(make(source, found[0], seed), f"the control {label!r}", exact)
     visits = source.visits
     return Evaluation(
         name=name,

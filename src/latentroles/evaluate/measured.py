@@ -13,6 +13,7 @@ from ..errors import SpecError, user_line
 from . import spreads
 from .controls import reckoning
 from .leakage import LAGS, Leak, Nuisance, actions_leaked, nuisances_leaked
+from .narrow import narrowed
 from .retrieval import Retrieval, retrieve
 from .spreads import Collapse, Drift, Spread
 from .visits import Visits, checked, dead
@@ -134,6 +135,7 @@ def measure(
     periods: Mapping[str, float] | None = None,
     seed: int = 0,
     what: str = "the encoder",
+    exact: int | None = None,
 ) -> Measured:
     """Measures an embedding of visits.
 
@@ -142,19 +144,22 @@ def measure(
         only: which families, of "retrieval", "spreads", "leakage" and "collapse".
         lags: how many steps back the actions lie whose leakage is measured; () for none.
         periods: as for `leakage.nuisances_leaked`.
+        exact: as for `narrow.narrowed`, which gives what distances, ranks and probes are of, where
+            z has more dimensions than different vectors.
 
     Raises:
         EncoderError: z is not one finite vector for each visit.
         DataError: the visits know of no actions so far back, or nothing is apart.
     """
     only = families(only)
-    z = checked(z, len(visits), what)
+    own = checked(z, len(visits), what)
+    z = narrowed(own, exact)
     notes = []
-    constant = dead(z)
+    constant = dead(own)
     spread = spreads.spread(visits, z)
     if constant and not spread.degenerate:
         shown = ", ".join(map(str, constant[:8])) + (", ..." if len(constant) > 8 else "")
-        notes.append(f"{len(constant)} of {z.shape[1]} dimensions never change: {shown}")
+        notes.append(f"{len(constant)} of {own.shape[1]} dimensions never change: {shown}")
     values: dict[str, float | None] = {}
     parts: dict[str, Any] = {}
     if "retrieval" in only:
@@ -169,7 +174,8 @@ def measure(
     if "spreads" in only:
         parts["spread"] = spread
         values |= {"lcr": spread.lcr, "lcr_unlike": _unlike(visits, z, spread)}
-        values |= {"w": spread.w, "w_whitened": spread.w_whitened}
+        w = (1.0, 1.0) if spread.degenerate else spreads.within_share(visits.label, z)
+        values |= dict(zip(("w", "w_whitened"), w, strict=True))
         parts["drift"] = Drift(float("nan"), (), ())
         if not spread.degenerate:
             parts["drift"] = spreads.drift(visits, z, spread.apart.mean, seed)
@@ -190,14 +196,20 @@ def measure(
         for name, nuisance in parts["nuisances"].items():
             values |= _leak(name, nuisance.leak)
     if "collapse" in only:
-        parts["collapse"] = kept = spreads.collapse(visits, z, seed)
+        parts["collapse"] = kept = spreads.collapse(visits, own, seed, turned=z)
         names = ("rank", "std", "least_std", "cosine", "probe", "majority")
         values |= {name: getattr(kept, name) for name in names}
-        if 0 < kept.rank < _FEW and z.shape[1] >= _MANY:
-            notes.append(f"z keeps to few of its {z.shape[1]} dimensions: rank {kept.rank:.2g}")
+        if np.isnan(kept.probe):
+            notes.append(
+                f"no place probe: {kept.known:.0%} of the visits that it would be judged on are to "
+                "places of the episodes that it is trained on; it takes more episodes, or coarser "
+                "places"
+            )
+        if 0 < kept.rank < _FEW and own.shape[1] >= _MANY:
+            notes.append(f"z keeps to few of its {own.shape[1]} dimensions: rank {kept.rank:.2g}")
     return Measured(
         values={name: plain(value) for name, value in values.items()},
-        dimensions=z.shape[1],
+        dimensions=own.shape[1],
         degenerate=spread.degenerate,
         notes=tuple(notes),
         **parts,

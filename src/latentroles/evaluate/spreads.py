@@ -9,7 +9,8 @@
 - **Collapse**: RankMe (Garrido et al., 2023; of the centred samples: a constant would have rank 1
   there), standard deviation, mean cosine, spectrum, and what a linear probe reads of the place.
 
-LCR and W are sums over groups, not over pairs: time and memory grow as N D.
+LCR and W are sums over groups, not over pairs: time and memory grow as N D; whitening, with the
+covariance, as N D^2 + D^3.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from itertools import pairwise
 import numpy as np
 
 from .libraries import LinearProbe, scipy_stats
-from .visits import Visits
+from .visits import Visits, deviations
 
 _DRIFT_PAIRS = 400_000
 _PROBE_VISITS = 3000
+_KNOWN = 0.5  # of the visits that a probe is judged on
 _COLLAPSED = 1e-6  # relative: the round-off of float32
 
 
@@ -42,15 +44,12 @@ class Spread:
     Attributes:
         revisits, apart: mean squared distances.
         lcr: see the module.
-        w, w_whitened: see the module.
         degenerate: whether places are not told apart at all: z is a constant up to round-off.
     """
 
     revisits: Squares
     apart: Squares
     lcr: float
-    w: float
-    w_whitened: float
     degenerate: bool
 
 
@@ -80,6 +79,8 @@ class Collapse:
         spectrum: the eigenvalues of the covariance, greatest first, over their sum.
         probe: the accuracy of a linear probe of the place, on episodes that it was not trained on.
         majority: the accuracy of always saying the most frequent place.
+        known: the share of visits in those episodes to places of the episodes it was trained on:
+            the most that a probe can reach. Below 1/2 `probe` and `majority` are NaN.
     """
 
     rank: float
@@ -89,17 +90,15 @@ class Collapse:
     spectrum: tuple[float, ...]
     probe: float
     majority: float
+    known: float
 
 
 def spread(visits: Visits, z: np.ndarray) -> Spread:
-    """LCR and W of an embedding (N, D)."""
+    """LCR of an embedding (N, D)."""
     revisits, apart = revisit_squares(visits, z), apart_squares(visits, z)
     degenerate = apart.mean <= _COLLAPSED**2 * max(float(np.mean(np.sum(z**2, axis=1))), 1e-300)
     lcr = np.sqrt(revisits.mean / apart.mean) if apart.mean > 0 else float("nan")
-    raw, whitened = (1.0, 1.0) if degenerate else within_share(visits.label, z)
-    return Spread(
-        revisits, apart, float("nan") if degenerate else float(lcr), raw, whitened, degenerate
-    )
+    return Spread(revisits, apart, float("nan") if degenerate else float(lcr), degenerate)
 
 
 def revisit_squares(visits: Visits, z: np.ndarray, alike: np.ndarray | None = None) -> Squares:
@@ -150,7 +149,11 @@ def apart_squares(visits: Visits, z: np.ndarray) -> Squares:
 
 
 def within_share(label: np.ndarray, z: np.ndarray) -> tuple[float, float]:
-    """W, raw and whitened, of an embedding (N, D) whose covariance is not zero."""
+    """W, raw and whitened, of an embedding (N, D) whose covariance is not zero.
+
+    Whitened, N vectors that span N - 1 dimensions are all equally far from each other, whatever
+    they were: W is NaN there.
+    """
     count, places = len(z), int(label.max()) + 1
     if count <= places:
         return float("nan"), float("nan")
@@ -160,6 +163,8 @@ def within_share(label: np.ndarray, z: np.ndarray) -> tuple[float, float]:
     within = inside.T @ inside / (count - places)
     values, vectors = np.linalg.eigh(total)
     kept = values > 1e-10 * values[-1]
+    if kept.sum() == count - 1:
+        return float(np.trace(within) / np.trace(total)), float("nan")
     axes = vectors[:, kept] / np.sqrt(values[kept])
     whitened = float(np.trace(axes.T @ within @ axes)) / int(kept.sum())
     return float(np.trace(within) / np.trace(total)), whitened
@@ -198,46 +203,61 @@ def drift(visits: Visits, z: np.ndarray, apart: float, seed: int = 0) -> Drift:
     return Drift(slope, tuple(lengths), tuple(values))
 
 
-def collapse(visits: Visits, z: np.ndarray, seed: int = 0) -> Collapse:
-    """How much of its space an embedding (N, D) fills, and whether it tells the place."""
-    centred = z - z.mean(axis=0)
+def collapse(
+    visits: Visits, z: np.ndarray, seed: int = 0, *, turned: np.ndarray | None = None
+) -> Collapse:
+    """How much of its space an embedding (N, D) fills, and whether it tells the place.
+
+    Args:
+        turned: (N, d): the same in other coordinates, in which all is measured but `std`,
+            `least_std` and `cosine`; by default z itself.
+    """
+    turned = z if turned is None else turned
+    centred = turned - turned.mean(axis=0)
     values = np.clip(np.linalg.eigvalsh(centred.T @ centred / len(z))[::-1], 0.0, None)
-    size = float(np.mean(np.sum(z**2, axis=1)))
+    size = float(np.mean(np.sum(turned**2, axis=1)))
     varies = values.sum() > _COLLAPSED**2 * size
-    lengths = np.linalg.norm(z, axis=1)
-    unit = z[lengths > 0] / lengths[lengths > 0, None]
-    together = float(np.sum(unit.sum(axis=0) ** 2)) - len(unit)
-    pairs = len(unit) * (len(unit) - 1)
-    std = z.std(axis=0)
-    probe, majority = place_probe(visits, z, seed)
+    std = deviations(z)
+    probe, majority, known = place_probe(visits, turned, seed)
     return Collapse(
         rank=_effective_rank(values) if varies else 0.0,
         std=float(std.mean()),
         least_std=float(std.min()),
-        cosine=together / pairs if pairs else float("nan"),
+        cosine=_mean_cosine(z),
         spectrum=tuple((values / values.sum()).tolist()) if varies else (0.0,) * len(values),
         probe=probe,
         majority=majority,
+        known=known,
     )
 
 
-def place_probe(visits: Visits, z: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The accuracy of a linear probe of the place on other episodes; and of the commonest place.
-
-    Of more than 3000 visits, 3000 are drawn.
-    """
+def place_probe(visits: Visits, z: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """`probe`, `majority` and `known` of `Collapse`. Of more than 3000 visits, 3000 are drawn."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(z))[:_PROBE_VISITS]
     label, episode = visits.label[rows], visits.episode[rows]
     episodes = np.unique(episode)
     held = np.isin(episode, episodes[::2]) if len(episodes) > 1 else np.arange(len(rows)) % 2 == 0
-    if held.all() or len(np.unique(label[~held])) < 2:
-        return float("nan"), float("nan")
+    known = float(np.isin(label[held], label[~held]).mean())
+    if known < _KNOWN or len(np.unique(label[~held])) < 2:
+        return float("nan"), float("nan"), known
     probe = LinearProbe(1.0)
     probe.fit(z[rows][~held], label[~held])
     common = np.bincount(label[~held]).argmax()
     right = probe.predict(z[rows][held]) == label[held]
-    return float(right.mean()), float((label[held] == common).mean())
+    return float(right.mean()), float((label[held] == common).mean()), known
+
+
+def _mean_cosine(z: np.ndarray) -> float:
+    """Over pairs of vectors that are not 0; NaN without any."""
+    total, count = np.zeros(z.shape[1]), 0
+    for start in range(0, len(z), 1024):  # of many bytes, a few are floats at a time
+        block = z[start : start + 1024].astype(np.float64)
+        lengths = np.linalg.norm(block, axis=1)
+        total += (block[lengths > 0] / lengths[lengths > 0, None]).sum(axis=0)
+        count += int((lengths > 0).sum())
+    pairs = count * (count - 1)
+    return (float(total @ total) - count) / pairs if pairs else float("nan")
 
 
 def _within(z: np.ndarray, key: np.ndarray) -> tuple[float, int]:

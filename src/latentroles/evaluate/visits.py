@@ -205,7 +205,7 @@ def past_actions(actions: np.ndarray, offsets: np.ndarray, count: int) -> np.nda
 
 
 def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
-    """An embedding as (N, D) float64.
+    """An embedding as (N, D) float64; integers, such as the bytes of many frames, as they are.
 
     Raises:
         EncoderError: it is not `count` finite vectors.
@@ -216,7 +216,9 @@ def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
             f"{user_line()}{what} gives one vector for each of {count} visits, ({count}, D); got "
             f"{array.dtype} {array.shape}. Fix: flatten each event, keep the order of the visits."
         )
-    array = array.astype(np.float64)
+    if array.dtype.kind != "f":
+        return array
+    array = array.astype(np.float64, copy=False)
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
         raise EncoderError(
@@ -229,8 +231,14 @@ def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
 
 def dead(z: np.ndarray) -> list[int]:
     """The dimensions that never change while others do: they say nothing, and are noted."""
-    spread = z.std(axis=0)
+    spread = deviations(z)
     return np.flatnonzero(spread <= 1e-9 * max(spread.max(), 1e-300)).tolist()
+
+
+def deviations(z: np.ndarray) -> np.ndarray:
+    """(D,): the standard deviation of each dimension of (N, D) numbers."""
+    columns = range(0, z.shape[1], 256)  # of many bytes, a few are floats at a time
+    return np.concatenate([z[:, i : i + 256].std(axis=0, dtype=np.float64) for i in columns])
 
 
 def _column(name: str, value: Any, count: int, kinds: str) -> Any:
