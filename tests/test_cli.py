@@ -347,6 +347,36 @@ def test_plugins_are_listed(
     ]
 
 
+def test_the_arguments_of_a_spec_are_listed(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every argument that is listed can be set, and no other."""
+    text = SPEC_FILE.replace(
+        "def wants(dim: int, shape",
+        '@lr.recipe(\n    environment="walk", episodes=3, '
+        'episode_steps=9, frames=4, batch=2, steps=6,\n    optimisers={"default": lr.sgd(0.05)},'
+        "\n)\ndef wants(dim: int, shape",
+    ).replace("deep: bool = False):", 'deep: bool = False):\n    """What it is.\n\n    More."""')
+    Path("specs.py").write_text(text)
+    assert main(["plugins", "specs.py:wants"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("What it is.\n\nMore.\n\narguments")
+    listed = said.partition("defaults:\n")[2].partition("\n\n")[0].splitlines()
+    assert [line.split(maxsplit=1) for line in listed] == [
+        ["dim", "must be given"],
+        ["shape", "(1, 2)"],
+        ["deep", "False"],
+    ]
+    assert "recipe: 3 episodes of 9 actions in walk; windows of 4 frames, 2 to a batch; 6" in said
+    assert main(["plugins", "specs.py:not_a_spec"]) == 0
+    assert capsys.readouterr().out.endswith("defaults:\n  none\n")
+    assert "no function 'wnats'. Did you mean" in fails(capsys, "plugins", "specs.py:wnats")
+    assert main(["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]) == 0
+    run = capsys.readouterr().out.strip()
+    assert main(["plugins", run]) == 0
+    assert "no arguments" in capsys.readouterr().out
+
+
 # train --------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,8 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="an argument of the spec's function, such as -p dim=128; may be repeated",
+        help="an argument of the spec's function, such as -p dim=128; may be repeated; "
+        "`latentroles plugins SPEC` lists them",
     )
     parser.add_argument(
         "--config",
