@@ -2,8 +2,11 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +19,11 @@ from latentroles.evaluate.controls import dead_reckoned, views_of
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.measured import METRICS, measure
 from latentroles.evaluate.narrow import narrowed
+from latentroles.evaluate.runs import own_data, unfinished
 from latentroles.evaluate.sources import read
 from latentroles.evaluate.visits import Visits, past_actions
+from latentroles.train import checkpoint
+from latentroles.train.run import read_run, write_run
 from latentroles.words.corridor import corridor
 from latentroles.words.gridworld import gridworld
 from latentroles.words.minigrid import dynamic_obstacles, four_rooms
@@ -526,6 +532,7 @@ def test_arguments_that_mean_nothing_are_refused(arguments, error, message):
     [
         (3, "got int"),
         ("missing.h5", "there is no such file"),
+        ("corridor", r"no file but the name of an environment.*environment\('corridor'\)\(\)"),
         (lambda: trajectories(labels={}), "have no label `place`"),
         (
             lambda: trajectories(labels={"place": np.zeros(12 * 31)}),
@@ -632,6 +639,46 @@ def test_a_latent_with_memory_is_read_from_histories(runs, capsys):
     assert "null" in capsys.readouterr().out
 
 
+def test_a_run_that_was_not_trained_to_its_end_is_noted(runs, tmp_path, capsys):
+    def copied(name, run, step=3, **changes):
+        folder = tmp_path / name
+        shutil.copytree(runs / run, folder)
+        write_run(folder, replace(read_run(folder), **changes))
+        held = checkpoint.load(folder)
+        checkpoint.save(folder, held.arrays, {**held.record, "step": step})
+        return str(folder)
+
+    def said(*arguments):
+        assert main(["evaluate", *arguments, "--only", "spreads"]) == 0
+        return capsys.readouterr().out
+
+    cut = copied("cut", "torch", status="interrupted", steps={"main": 9})
+    note = f"note: {cut} was interrupted: its last weights are those after 3 of 9 steps"
+    assert said(cut).count(note) == 1
+    there = ["--env", "corridor", "--episodes", "6", "--steps", "20"]
+    assert said(cut, *there).count(note) == 1
+    assert note in said(str(runs / "jax"), *there, "--control", f"null={cut}")
+    broken = copied("broken", "jax", step=0, status="failed", error="TrainingError: no")
+    both = said(cut, broken, *there)
+    assert note in both
+    initial = "failed (TrainingError: no): its last weights are the initial ones, after 0 steps"
+    assert f"note: {broken} {initial}" in both
+    assert own_data(Path(cut))[1] == (
+        note.removeprefix("note: "),
+        "measured on the 4 episodes that were held out",
+    )
+    assert unfinished(runs / "torch") == ()
+
+
+def test_help_says_that_parameters_are_of_the_environment(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "an argument of the environment of --env, such as -p cells=9" in said
+    assert "arguments of that environment from YAML" in said
+    assert "spec's function" not in said
+
+
 def test_what_a_latent_reads_is_found_out(runs):
     model = lr.load(runs / "torch")
     assert latent_encoder(model, "z")[1] == "frame"
@@ -654,7 +701,7 @@ def test_what_a_latent_reads_is_found_out(runs):
         (["torch", "--env", "corridr"], "Did you mean 'corridor'"),
         (["torch", "--env", "corridor", "-p", "rooms=3"], "no argument 'rooms'"),
         (["torch", "--env", "corridor", "-p", "last_action=true"], "got \\(256, 1, 12\\)"),
-        (["torch", "-p", "cells=3"], "-p sets arguments of an environment"),
+        (["torch", "-p", "cells=3"], "-p and --config set arguments of an environment"),
         (["torch", "--data", "model.py"], "not an HDF5 file"),
         (["torch", "--control", "null"], "--control takes NAME=RUN"),
         (["torch", "--json", "nowhere/found.json"], "its folder does not exist"),

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentroles.commands.specs import add_parameters, read_parameters
+from latentroles.commands.parameter_files import ParameterFile
+from latentroles.commands.specs import read_parameters
 from latentroles.errors import DataError, SpecError
 from latentroles.evaluate.measured import FAMILIES
-from latentroles.evaluate.runs import own_data, place_latent, untrained
+from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
 from latentroles.spec import Spec
 
 
@@ -31,7 +32,22 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     where.add_argument(
         "--env", metavar="NAME", help="an environment to walk in; -p sets its arguments"
     )
-    add_parameters(parser)
+    option(
+        "-p",
+        "--parameter",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an argument of the environment of --env, such as -p cells=9; may be repeated",
+    )
+    option(
+        "--config",
+        metavar="FILE",
+        dest="parameter",
+        type=ParameterFile,
+        action="append",
+        help="arguments of that environment from YAML, JSON or TOML; -p overrides them",
+    )
     option("--episodes", type=int, default=64, metavar="N", help="walks in --env; default 64")
     option("--steps", type=int, default=100, metavar="N", help="actions of a walk; default 100")
     option("--seed", type=int, default=0, metavar="N", help="of walks and draws; default 0")
@@ -69,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     encoders = [latent_encoder(model(folder), latent) for folder in folders]
     reads = encoders[0][1]
+    remarks = [text for folder in folders for text in unfinished(folder)] + list(remarks)
     controls = {"untrained": latent_encoder(untrained(folders[0], arguments.device), latent)}
     for assignment in arguments.control:
         label, equals, folder = assignment.partition("=")
@@ -78,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{assignment!r}."
             )
         controls[label] = latent_encoder(model(Path(folder)), latent)
+        remarks += unfinished(Path(folder))
     for label, (_, other) in controls.items():
         if other != reads:
             raise SpecError(
@@ -97,7 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         seed=arguments.seed,
     )
-    found = replace(found, remarks=(*remarks, *found.remarks))
+    # What own_data says of the first run is said once.
+    found = replace(found, remarks=tuple(dict.fromkeys([*remarks, *found.remarks])))
     print(found.table())
     if target is not None:
         _write(target, json.dumps(found.to_json(), allow_nan=False, indent=1))
@@ -134,7 +153,9 @@ def _data(arguments: argparse.Namespace, folder: Path) -> tuple[Any, tuple[str, 
         factory = plugins.environment(arguments.env)
         return factory(**read_parameters(factory, arguments.parameter)), ()
     if arguments.parameter:
-        raise SpecError("-p sets arguments of an environment: give --env NAME, or leave -p away.")
+        raise SpecError(
+            "-p and --config set arguments of an environment: give --env NAME, or leave them away."
+        )
     if arguments.data is not None:
         return arguments.data, ()
     return own_data(folder)

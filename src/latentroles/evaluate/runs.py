@@ -20,7 +20,7 @@ def place_latent(spec: Spec, folder: Path) -> str:
 
 
 def own_data(folder: Path) -> tuple[Any, tuple[str, ...]]:
-    """What a run held out, or else trained on; and what is to be said of it.
+    """What a run held out, or else trained on; and what is to be said of it, and of the run.
 
     Raises:
         DataError: the run does not know its data.
@@ -34,15 +34,38 @@ def own_data(folder: Path) -> tuple[Any, tuple[str, ...]]:
             f"{folder} was not started from the command line, which then does not know its data. "
             "Give --data FILE or --env NAME."
         )
-    held = command.get("validation")
+    held, said = command.get("validation"), unfinished(folder)
     if held is None:
         return command["data"], (
+            *said,
             f"nothing was held out: measured on what it was trained on, {command['data']}",
         )
     if isinstance(held, str):
-        return held, ()
+        return held, said
     _, held_out = divide(command["data"], held)
-    return held_out, (f"measured on the {len(held_out)} episodes that were held out",)
+    return held_out, (*said, f"measured on the {len(held_out)} episodes that were held out")
+
+
+def unfinished(folder: Path) -> tuple[str, ...]:
+    """What is to be said of a run that was not trained to its end; () where it was.
+
+    Raises:
+        CheckpointError: there is no run in the folder, or a file of it is damaged.
+    """
+    from latentroles.train import checkpoint
+    from latentroles.train.run import read_run
+
+    run = read_run(folder)
+    if run.status == "complete":
+        return ()
+    ended = {
+        "failed": f"failed ({run.error})",
+        "interrupted": "was interrupted",
+        "running": "has not ended, or was killed",
+    }
+    step, steps = checkpoint.load(folder).record["step"], sum(run.steps.values())
+    weights = f"those after {step} of {steps} steps" if step else "the initial ones, after 0 steps"
+    return (f"{folder} {ended.get(run.status, run.status)}: its last weights are {weights}",)
 
 
 def untrained(folder: Path, device: str | None) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import plugins
 from ..data import Trajectories
 from ..data.collect import choose
 from ..errors import DataError, user_line
@@ -80,6 +81,7 @@ def read(
         DataError: there is nothing to compare in it.
     """
     if isinstance(data, (str, Path)):
+        _refuse_name(data)
         data = Trajectories.open(data)
     if isinstance(data, Trajectories):
         columns = _labels(data, nuisance)
@@ -112,6 +114,15 @@ def read(
     )
     known = {name: period for name, period in periods.items() if period and name in columns}
     return Source(found.environment, found.frames, found.actions, found.offsets, visits, known)
+
+
+def _refuse_name(path: str | Path) -> None:
+    """Raises DataError if what should be a file is the name of an environment."""
+    if str(path) in plugins.registered("environments") and not Path(path).exists():
+        raise DataError(
+            f"{user_line()}{str(path)!r} is no file but the name of an environment, which goes in "
+            f"as an object. Fix: latentroles.plugins.environment({str(path)!r})()."
+        )
 
 
 def _labels(data: Trajectories, asked: Sequence[str] | None) -> dict[str, np.ndarray]:
