@@ -211,7 +211,7 @@ def test_a_run_of_another_spec_is_told_before_its_data(
         {"out": tmp_path / "run", "skip_if_trained": True},
     ):
         with pytest.raises(CheckpointError, match=r"a run of quadratic, .* another spec than wide"):
-            trained(spec=quadratic("wide"), data=object(), **options)
+            trained(spec=quadratic("wide"), data=object(), phases={"no": None}, **options)
         with pytest.raises(CheckpointError, match=r"loss pull.weight: 1.0 there, 2.0 here"):
             trained(spec=quadratic(weight=2.0), data=object(), **options)
 

@@ -159,6 +159,9 @@ def train(
         validation_batches=validation_batches,
         collapse_every=collapse_every,
     )
+    before = _run_before(out, resume, skip_if_trained)
+    if before is not None:  # first of all: of another spec, nothing else would fit either
+        refuse_other_spec(Path(str(resume or out)), before, spec)
     if optimisers is None:
         from latentroles.train.optimisers import adamw
 
@@ -174,9 +177,6 @@ def train(
         phases=own,
         validated=validation is not None,
     )
-    before = _run_before(out, resume, skip_if_trained)
-    if before is not None:  # first of all: of another spec, nothing else would fit either
-        refuse_other_spec(Path(str(resume or out)), before, spec)
     with stages("data"):
         data, held_out = divide(data, validation)
         batches = Batches(spec, data, frames=frames, batch=batch, columns=columns, seed=seed)
