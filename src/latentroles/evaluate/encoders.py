@@ -99,7 +99,8 @@ def _called(encode: Encode, *given: np.ndarray) -> np.ndarray:
     except Exception as error:
         raise EncoderError(
             f"{user_line()}{_name(encode)} fails on what an encoder is given, "
-            f"{' and '.join(map(_described, passed))}: {_where(error)}. Fix: {_remedy(encode)}."
+            f"{' and '.join(map(_described, passed))}: {_where(error)}. Fix: "
+            f"{_remedy(encode, error, len(given))}."
         ) from error
     try:
         z = as_numpy(found)
@@ -153,12 +154,23 @@ def _described(array: Any) -> str:
 
 
 def _where(error: Exception) -> str:
-    """The error, and the line it came from."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+    """The error, and the line of the encoder that it came from, not of a library below it."""
+    said = f"{type(error).__name__}: {error}".rstrip(".")
+    own = [f for f in _below(error) if "site-packages" not in Path(f.filename).parts]
+    return f"{said} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else said
 
 
-def _remedy(encode: Any) -> str:
+def _below(error: Exception) -> list[traceback.FrameSummary]:
+    """The frames of an error below the call of the encoder."""
+    return [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+
+
+def _remedy(encode: Any, error: Exception, given: int) -> str:
+    if isinstance(encode, type):
+        return "pass an instance of it"
+    if not _below(error):  # not even called
+        takes, other = ("frames", "history") if given == 1 else ("frames and actions", "frame")
+        return f"let it take {takes}, or see reads={other!r}"
     if hasattr(encode, "encode"):
         return "name the latent: `lambda frames: model.encode(frames[:, None], 'z')[:, 0]`"
     if _is_torch_module(encode):
