@@ -218,6 +218,66 @@ def test_each_phase_ends_with_its_pictures(tmp_path):
     assert not list((tmp_path / "plain").glob("pictures*"))
 
 
+@pytest.mark.parametrize("order", [("place", "recon"), ("recon", "place"), ("place", "never")])
+def test_a_picture_by_what_is_not_trained_yet_is_left_out(tmp_path, monkeypatch, order):
+    """`made` goes through the decoder, which recon trains; `seen` through no module."""
+    drawn = {}
+
+    def draw(made, *arguments, title):
+        drawn[arguments[1].name] = list(made)
+
+    monkeypatch.setattr(pictures, "draw", draw)
+    for seen in (False, True):
+        drawn.clear()
+        s = spec()
+        for loss in {"recon", "place"} - set(order):
+            del s.losses[loss]
+        phases = [loss for loss in order if loss in s.losses]
+        for loss in phases:
+            s.phase(f"by_{loss}", losses=[loss], steps=2)
+        if seen:
+            s.picture("seen", s.inputs["x"].t[1:])
+        result = trained(tmp_path / f"{seen}", s)
+        wanted, done, left_out = {}, set(), []
+        for loss in phases:
+            done.add(loss)
+            name = "pictures.png" if len(phases) == 1 else f"pictures_by_{loss}.png"
+            shown = ["made"] * ("recon" in done) + ["seen"] * seen
+            if shown:
+                wanted[name] = shown
+            if "recon" not in done:
+                left_out.append(f"{name} leaves out made: after phase by_{loss} it would be noise")
+        assert drawn == wanted
+        assert len(result.notes) == len(left_out)
+        for note, said in zip(result.notes, left_out, strict=True):
+            assert note.startswith(said)
+            assert "because decoder is not trained" in note
+
+
+def test_what_is_not_trained_is_named_up_to_the_latents():
+    s = lr.Spec("named")
+    x = s.observation("x", FRAME)
+    encoder = s.module("encoder", lr.nn.conv_encoder(FRAME, 3, channels=(2,)))
+    shift = s.module("shift", lr.nn.linear(3, 3))
+    decoder = s.module("decoder", lr.nn.conv_decoder(3, FRAME, channels=(2,)))
+    plain = s.module("plain", lr.nn.Relu())
+    z = s.latent("z", encoder(x), role=lr.PLACE)
+    s.loss("decoder", lr.losses.mse(decoder(z.stop()), x))
+    s.loss("shift", lr.losses.mse(shift(z.stop()), z.stop()))
+    s.phase("one", losses=["decoder"], steps=1)
+    s.phase("two", losses=["shift"], steps=1)
+    s.picture("direct", decoder(plain(z)))
+    s.picture("shifted", decoder(shift(z).stop()))
+    s.picture("followed", decoder(s.target(shift, decay=0.9)(z)))
+    s.picture("unnamed", decoder(shift(encoder.frozen(x))))
+    assert {p: [pictures.untrained(s, p, n) for n in ("one", "two")] for p in s.pictures} == {
+        "direct": [[], []],
+        "shifted": [["shift"], []],
+        "followed": [["shift"], []],
+        "unnamed": [["encoder", "shift"], ["encoder"]],
+    }
+
+
 def test_pictures_are_of_the_last_batch_or_of_what_is_held_out(tmp_path, monkeypatch):
     seen: list[tuple] = []
     monkeypatch.setattr(pictures, "draw", lambda *a, title: seen.append((*a, title)))

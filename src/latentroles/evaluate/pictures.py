@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from latentroles.evaluate.figure import INK, figure, save
+from latentroles.routes import routes
+from latentroles.spec import Spec
+from latentroles.spec.walk import postorder
 
 _WINDOWS, _FRAMES = 4, 8
 _LEAST = 4  # columns, so that the title has room
@@ -63,6 +66,23 @@ def draw(
             top -= high + _BETWEEN_LINES
     drawn.text(0.1 / width, 1 - 0.22 / height, title, fontsize=9, color=INK, va="center")
     save(drawn, path)
+
+
+def untrained(spec: Spec, picture: str, phase: str) -> list[str]:
+    """The modules from the latents to a picture that are not trained up to the end of a phase.
+
+    What goes through one of them is noise, and no picture of what the model knows.
+    """
+    phases = [declared.name for declared in spec.all_phases()]
+    done = spec.all_phases()[: phases.index(phase) + 1]
+    table = routes(spec)
+    trained = {m for declared in done for loss in declared.losses for m in table[loss].modules}
+    latents = {z.expr: None for z in spec.latents.values()}
+    applied = [
+        e.attrs[0] for e in postorder(spec.pictures[picture].expr, latents) if e.kind == "apply"
+    ]
+    modules = dict.fromkeys(spec.targets[n].of if n in spec.targets else n for n in applied)
+    return [n for n in modules if n not in trained and spec.modules[n].layer.parameters()]
 
 
 def arranged(

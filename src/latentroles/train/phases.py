@@ -257,15 +257,25 @@ class PhaseTraining:
             return
         held_out = self.validation is not None
         batch = self.validation.batches[0] if self.validation else self.data.batch(reached - 1)
-        frames = [n for n, e in self.spec.inputs.items() if e.attrs[0] == "observation"]
+        observed = [n for n, e in self.spec.inputs.items() if e.attrs[0] == "observation"]
         name = PICTURES if len(self.plans) == 1 else f"pictures_{phase}.png"
         what = "data held out" if held_out else "training data"
         title = f"{self.run.spec}, {self.run.backend}: {what} after {reached} steps"
+        left_out = {n: pictures.untrained(self.spec, n, phase) for n in self.spec.pictures}
+        left_out = {n: modules for n, modules in left_out.items() if modules}
+        for picture, modules in left_out.items():
+            self._say(
+                f"{name} leaves out {picture}: after phase {phase} it would be noise, because "
+                f"{', '.join(modules)} {'is' if len(modules) == 1 else 'are'} not trained."
+            )
+        if len(left_out) == len(self.spec.pictures):
+            return
         with self.stages("report"):
             try:
+                made = trainer.pictures(batch, 0)
                 pictures.draw(
-                    trainer.pictures(batch, 0),
-                    {n: batch[n] for n in frames},
+                    {n: frames for n, frames in made.items() if n not in left_out},
+                    {n: batch[n] for n in observed},
                     folder / name,
                     title=title,
                 )
