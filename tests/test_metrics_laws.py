@@ -424,6 +424,9 @@ def test_a_place_probe_takes_places_that_it_was_trained_on():
     assert found.notes[-1].startswith(f"no place probe: {found.collapse.known:.0%} of the visits")
     enough = measure(visits, controls.oracle(visits), only=["collapse"])
     assert 0.5 < enough.collapse.known < 1
+    held = visits.episode % 2 == 0
+    share = np.mean([p in visits.label[~held] for p in visits.label[held]])
+    assert enough.collapse.known == pytest.approx(share)
     assert enough.values["probe"] <= enough.collapse.known
     assert not any("place probe" in note for note in enough.notes)
 
