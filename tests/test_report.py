@@ -1,6 +1,8 @@
 """The page of a run: its drawing, what it says of routes, and that it needs nothing else."""
 
+import json
 import re
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -132,6 +134,14 @@ def test_loops_are_measured_and_shown(walked):
     assert loops.count("<svg") >= 2
     names = re.findall(r'\bid="([^"]+)"', page)
     assert len(names) == len(set(names))
+
+
+def test_a_run_that_was_not_trained_to_its_end_says_so(walked, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(walked / "run", copy)
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    assert "was interrupted" in write_report(copy, data=walked / "walks.h5").read_text()
 
 
 def test_a_run_that_does_not_know_its_data_says_so(walked, capsys):

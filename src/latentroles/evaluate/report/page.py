@@ -11,7 +11,7 @@ from latentroles.errors import LatentrolesError, PluginError
 from latentroles.evaluate import curves, sources
 from latentroles.evaluate.encoders import encoded, latent_encoder
 from latentroles.evaluate.evaluate import evaluate
-from latentroles.evaluate.runs import own_data, place_latent, untrained
+from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
 from latentroles.files import replace_files
 from latentroles.routes import routes
 from latentroles.rules import check
@@ -106,7 +106,7 @@ def _loops(folder: Path, spec: Spec, data: Any, latent: str | None) -> Section:
     """What z does on loops; where that cannot be measured, why."""
     try:
         chosen = latent or place_latent(spec, folder)
-        where, remarks = own_data(folder) if data is None else (data, ())
+        where, remarks = own_data(folder) if data is None else (data, unfinished(folder))
         encode, reads = latent_encoder(load(folder), chosen)
         before, _ = latent_encoder(untrained(folder, None), chosen)
         found = evaluate(encode, where, reads=reads, controls={"untrained": before}, name=chosen)
@@ -116,7 +116,8 @@ def _loops(folder: Path, spec: Spec, data: Any, latent: str | None) -> Section:
         if data is not None or latent is not None:
             raise
         return Section("loops", "Loops", [f"<p>Not measured: {escape(str(error))}</p>"])
-    return Section("loops", "Loops", loops.blocks(replace(found, remarks=remarks), source, z))
+    found = replace(found, remarks=(*remarks, *found.remarks))
+    return Section("loops", "Loops", loops.blocks(found, source, z))
 
 
 def _pictures(folder: Path) -> Section:
