@@ -81,8 +81,8 @@ class Windows:
         if not room.any():
             raise DataError(
                 f"a window has {self.frames} frames, and none of the {len(lengths)} episodes is "
-                f"that long: the longest has {lengths.max()} frames. Take shorter windows (--frames, frames=) or "
-                "collect longer episodes."
+                f"that long: the longest has {lengths.max()} frames. Take shorter windows "
+                "(--frames, frames=) or collect longer episodes."
             )
         self.skipped = int((room == 0).sum())
         self._episode = np.repeat(np.arange(len(lengths)), room)
