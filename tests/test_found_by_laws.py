@@ -210,6 +210,7 @@ def test_no_name_is_in_the_way(what, backend):
     plain = declare({})
     batch = batch_for(plain, 0)
     names = NAMES if backend == "torch" else NAMES[:: 9 if what == "latent" else 6]
+    names = [n for n in names if (what, n) != ("loss", "total")]  # refused: a column of the log
     want = step_of(Case(plain, batch), "torch")
     for i in range(0, len(names) - 1, len(places)):
         named = dict(zip(places, names[i:], strict=False))

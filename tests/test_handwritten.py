@@ -9,8 +9,8 @@ from bench import handwritten_jax, handwritten_torch
 from latentroles import plugins
 from latentroles_specs.hzp import hzp
 
-# Sides that differ, and no size of the recipe: an axis taken for another would show.
-SIZES = {"frame": (3, 24, 32), "actions": 4, "dim": 16, "pose_dim": 3, "horizon": 3}
+# Sides that differ, and no size of the recipe: an axis taken for another would show. Boxes fit.
+SIZES = {"frame": (3, 24, 40), "actions": 4, "dim": 16, "pose_dim": 3, "horizon": 3}
 BATCH, FRAMES = 3, 7
 
 
