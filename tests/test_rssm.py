@@ -305,7 +305,7 @@ def test_bad_arguments_are_refused(arguments, message):
 
 def test_a_window_of_one_frame_is_refused(tmp_path):
     s = small()
-    with pytest.raises(lr.DataError, match="1 frame are too short for rssm"):
+    with pytest.raises(lr.DataError, match="1 frames are too short for rssm"):
         lr.train(s, Draws(s, frames=1), out=tmp_path / "run", display=False)
 
 

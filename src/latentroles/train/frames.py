@@ -32,8 +32,8 @@ def refuse_short(spec: Spec, batches: Iterable[Batch]) -> None:
             f"{what} reads {count}" for what, count in needs.items() if count > held
         )
         raise DataError(
-            f"Windows of {held} frame{'s' * (held != 1)} are too short for {spec.name}, of which "
-            f"{short}. Take longer ones: --frames {least} (frames={least}), or as many frames from a "
+            f"Windows of {held} frames are too short for {spec.name}, of which {short}. Take "
+            f"longer ones: --frames {least} (frames={least}), or as many frames from a "
             "batch(step) of your own."
         )
 
