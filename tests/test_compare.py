@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -70,6 +71,17 @@ def test_a_run_like_another_differs_in_nothing_but_time(runs, tmp_path):
     assert found.settings == {}
     assert found.specs == ("",)
     assert all(a == b for values in found.groups.values() for a, b in values.values())
+
+
+def test_another_optimiser_is_a_difference(runs, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(runs[0], copy)
+    record = json.loads((copy / "run.json").read_text())
+    (name, value), *_ = [(k, v) for k, v in record["optimisers"]["default"].items() if v == 0.1]
+    record["optimisers"]["default"][name] = 2 * value
+    (copy / "run.json").write_text(json.dumps(record))
+    settings = compare([runs[0], copy]).settings
+    assert settings == {f"optimisers.default.{name}": ("0.1", "0.2")}
 
 
 def test_the_command_and_its_json(runs, capsys):

@@ -720,3 +720,34 @@ def test_a_wrong_command_is_told(runs, arguments, message, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert re.search(message, said), said
+
+
+def test_an_encoder_that_merges_places_does_not_pass():
+    row = corridor(cells=9, noop=True, last_action=True)
+    settings = {"episodes": 12, "steps": 40, "standard_controls": False}
+    found = lr.evaluate(lambda frames: frames[:, :1], row, **settings)  # am I in the first cell?
+    assert found.seeds[0].values["lcr_unlike"] == 0
+    assert found.verdict == found.claim.verdict == "merges places"
+    assert "nearer than every wrong place" in found.table()
+    assert lr.evaluate(lambda frames: frames[:, :9], row, **settings).verdict == "pass"
+
+
+def test_what_is_left_of_a_collapsed_encoder_is_not_read():
+    row = corridor(cells=9, noop=True, last_action=True)
+    settings = {"episodes": 12, "steps": 40, "standard_controls": False}
+    where = np.arange(9, dtype=np.float32)
+    found = lr.evaluate(lambda f: 1.0 + 1e-8 * (f[:, :9] @ where)[:, None], row, **settings)
+    constant = lr.evaluate(lambda f: np.ones((len(f), 1)), row, **settings)
+    assert found.verdict == "degenerate (collapsed)"
+    for name in ("r1", "r1_hard", "auc", "leak_a1"):
+        assert found.seeds[0].values[name] == constant.seeds[0].values[name], name
+
+
+def test_a_control_may_have_a_name_that_is_not_measured():
+    row = corridor(cells=9, noop=True, last_action=True)
+    settings = {"episodes": 6, "steps": 20, "only": ["spreads"]}
+    controls = {"constant": lambda frames: frames[:, :9]}
+    found = lr.evaluate(lambda f: f, row, controls=controls, standard_controls=False, **settings)
+    assert list(found.controls) == ["constant"]
+    with pytest.raises(SpecError, match="'constant', which is measured anyway"):
+        lr.evaluate(lambda f: f, row, controls=controls, **settings)

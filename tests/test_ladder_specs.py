@@ -14,6 +14,8 @@ from latentroles.evaluate import ladder
 from latentroles.evaluate.ladder_kinds import Kinds
 from latentroles.evaluate.ladder_optima import LadderLoss
 from latentroles.words.corridor import corridor
+from latentroles.words.minigrid import four_rooms
+from latentroles_specs.place import place
 from test_docs import run_blocks
 from test_ladder import Aliased
 from verdicts import K, jepa, model
@@ -214,3 +216,13 @@ def test_the_example_of_the_page_is_what_is_printed(capsys):
 def test_the_block_of_the_page_runs(capsys):
     assert run_blocks(PAGE) == 1
     assert "temporal_adjacency_z as adjacency 0.0123 agree" in capsys.readouterr().out
+
+
+def test_where_frames_alias_a_gap_that_is_not_positive_tells_nothing():
+    """FourRooms: heading varies, and views are shared by places."""
+    spec = place("temporal_adjacency_z")
+    rows = {row.loss: row for row in ladder(spec, four_rooms()).rows}
+    row = rows["temporal_adjacency_z"]
+    assert row.optima.gap < 0
+    assert row.judgement == "frames alias: the gap does not tell"
+    assert not row.disagrees

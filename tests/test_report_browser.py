@@ -78,7 +78,7 @@ def browser():
 @pytest.fixture
 def opened(browser, page):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     browser.get(page.as_uri())
     return browser
 
@@ -161,3 +161,11 @@ def test_it_prints(opened):
     printed = opened.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")
     assert len(printed["data"]) > 20_000
+
+
+def test_on_paper_nothing_is_cut_off(opened):
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    paper = {"width": 718, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
+    right = "return document.getElementById('map').getBoundingClientRect().right"
+    assert opened.execute_script(right) <= 718

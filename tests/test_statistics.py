@@ -162,3 +162,11 @@ def test_arguments_that_mean_nothing_are_refused():
         sign_flip([1.0])
     with pytest.raises(SpecError, match="margin= is what still counts as nothing"):
         equivalence([1.0, 2.0], 0.0)
+
+
+def test_episodes_are_no_seeds():
+    rng = np.random.default_rng(0)
+    seeds = [rng.normal(0.5, 0.1, 20) for _ in range(3)]
+    means = [float(seed.mean()) for seed in seeds]
+    assert sign_flip(seeds) == sign_flip(means) == 0.25
+    assert equivalence(seeds, 1.0) == equivalence(means, 1.0)

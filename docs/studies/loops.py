@@ -26,6 +26,7 @@ from latentroles.evaluate.figure import figure, save
 from latentroles.evaluate.ladder import ladder
 from latentroles.evaluate.statistics import sign_flip, t_interval
 from latentroles.words.corridor import corridor
+from latentroles.words.environment import WordError
 from latentroles.words.minigrid import dynamic_obstacles, four_rooms
 from latentroles_specs.hzp import hzp
 
@@ -114,11 +115,14 @@ ENVIRONMENTS: dict[str, tuple[Callable[[], Any], int, int, int, int]] = {
 }
 
 
+_FOLDER = tempfile.TemporaryDirectory()
+
+
 @cache
 def _walks(name: str, seed: int) -> Trajectories:
     """Walks to train on."""
     make, _, _, episodes, steps = ENVIRONMENTS[name]
-    path = Path(tempfile.mkdtemp()) / f"{name}-{seed}.h5"
+    path = Path(_FOLDER.name) / f"{name}-{seed}.h5"
     return collect(make(), path, episodes=episodes, steps=steps, seed=seed)
 
 
@@ -202,7 +206,7 @@ def against_null(study: Study, objective: str, column: str) -> str:
     over = t_interval(changes)
     half = (over.high - over.low) / 2
     p = f", p = {sign_flip(changes):.2g}" if len(changes) >= 6 else ""
-    return f"{over.mean:+.2g} ± {half:.1g}{p}"
+    return f"{over.mean:+.2g} ± {half:.2g}{p}"
 
 
 def said_before(environment: str, objective: str) -> tuple[str, str]:
@@ -218,7 +222,7 @@ def said_before(environment: str, objective: str) -> tuple[str, str]:
     rule = ", ".join(sorted(report.verdicts["objective"]["z"])) or "no rule"
     try:
         rows = [row for row in ladder(spec, world).rows if row.loss == "objective"]
-    except lr.LatentrolesError:
+    except WordError:
         return rule, "not finite"
     gaps = [f"{row.optima.gap:.3f}" for row in rows if row.optima is not None]
     return rule, gaps[0] if gaps else "-"
@@ -288,7 +292,9 @@ if __name__ == "__main__":
     else:
         main(*STUDIES.values())
         page = ROOT / "docs/loops.md"
-        before, _, rest = page.read_text().partition(SUMMARY[0])
-        after = rest.partition(SUMMARY[1])[2]
+        before, found, rest = page.read_text().partition(SUMMARY[0])
+        _, closed, after = rest.partition(SUMMARY[1])
+        if not found or not closed:
+            raise SystemExit(f"{page.name} has no lines {SUMMARY[0]} and {SUMMARY[1]}: write them.")
         page.write_text(f"{before}{SUMMARY[0]}\n{summary()}{SUMMARY[1]}{after}")
         draw()

@@ -94,6 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"--control takes NAME=RUN, such as 'regulariser only=runs/null'; got "
                 f"{assignment!r}."
             )
+        if label in controls:
+            raise SpecError(f"There are two controls named {label!r}; give each a name of its own.")
         controls[label] = latent_encoder(model(Path(folder)), latent)
         remarks += unfinished(Path(folder))
     for label, (_, other) in controls.items():

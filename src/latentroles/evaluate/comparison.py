@@ -1,7 +1,7 @@
 """Runs side by side: what they differ in, and where they ended."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from latentroles.train import metrics
 from latentroles.train.run import Run, read_run, read_spec
 
 FORMAT = "latentroles-comparison/1"
-_SETTINGS = ("spec", "spec_hash", "backend", "dtype", "seed", "steps", "status", "device")
+_SETTINGS = (
+    *("spec", "spec_hash", "backend", "dtype", "seed", "steps", "status", "device"),
+    *("optimisers", "groups", "early_stopping", "phases", "data", "validation"),
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Comparison:
 
     Attributes:
         names: of their folders, shortened to what tells them apart.
-        settings: setting -> its value in each run; those alone that differ.
+        settings: setting -> its value in each run; those alone that differ, such as
+            `optimisers.default.rate`.
         groups: heading ("losses", "held out", "measures") -> name -> the value in each run, None
             where a run does not have it, or it was no number.
         specs: what the spec of each later run changes in that of the first, "" where nothing.
@@ -108,11 +112,21 @@ def _short(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _differing(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
-    found = {name: tuple(_said(getattr(run, name)) for run in runs) for name in _SETTINGS}
-    versions = dict.fromkeys(name for run in runs for name in run.versions)
-    found |= {name: tuple(run.versions.get(name, "-") for run in runs) for name in versions}
-    found["seconds"] = tuple(f"{sum(run.stages.values()):.0f}" for run in runs)
-    return {name: values for name, values in found.items() if len(set(values)) > 1}
+    """What is not the same in all runs: settings, those within others dotted, and versions."""
+    found = [dict(p for name in _SETTINGS for p in _flat(name, getattr(run, name))) for run in runs]
+    for run, own in zip(runs, found, strict=True):
+        own |= {**run.versions, "seconds": f"{sum(run.stages.values()):.0f}"}
+    names = dict.fromkeys(name for own in found for name in own)
+    rows = {name: tuple(_said(own.get(name, "-")) for own in found) for name in names}
+    return {name: values for name, values in rows.items() if len(set(values)) > 1}
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, entry in value.items():
+        yield from _flat(f"{name}.{key}", entry)
 
 
 def _side_by_side(
@@ -127,8 +141,6 @@ def _finite(value: float | None) -> float | None:
 
 
 def _said(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {entry}" for name, entry in value.items())
     return "default" if value is None else str(value)
 
 

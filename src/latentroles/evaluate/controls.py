@@ -89,7 +89,9 @@ def reckoning(visits: Visits, z: np.ndarray) -> float:
     x, y = _within(visits.label, np.concatenate(past, axis=1)), _within(visits.label, z)
     total = float(np.sum((z - z.mean(axis=0)) ** 2))
     episodes = np.unique(visits.episode)
-    if len(episodes) < 2 or float(np.sum(y**2)) <= 1e-9 * total:
+    if len(episodes) < 2:
+        return float("nan")
+    if float(np.sum(y**2)) <= 1e-9 * total:
         return 0.0
     held = np.isin(visits.episode, episodes[::2])
     left = 0.0

@@ -106,7 +106,7 @@ def evaluate(
     seeds = tuple(measured(z, "the encoder") for z in found)
     beside: dict[str, Measured] = {}
     for label, control in (controls or {}).items():
-        if label in STANDARD:
+        if standard_controls and label in STANDARD:
             raise SpecError(
                 f"{user_line()}controls= holds a control {label!r}, which is measured anyway. Fix: "
                 "give it another name."

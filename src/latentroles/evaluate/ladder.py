@@ -199,6 +199,8 @@ def _judgement(pressures: Sequence[str], level: str, found: Optima | None, walk:
         return "not a loss of the ladder"
     if walk.vacuous:
         return "vacuous here"
+    if not walk.nested and found.gap <= 0:
+        return "frames alias: the gap does not tell"
     if "isolated" in pressures:
         return f"isolated; live, it would gain {_figure(max(found.gap, 0.0))}"
     gains = found.gap > 0

@@ -157,6 +157,8 @@ def measure(
     notes = []
     constant = dead(own)
     spread = spreads.spread(visits, z)
+    if spread.degenerate:  # what is left of it is round-off, in which a rank could still be read
+        z = np.zeros_like(z)
     if constant and not spread.degenerate:
         shown = ", ".join(map(str, constant[:8])) + (", ..." if len(constant) > 8 else "")
         notes.append(f"{len(constant)} of {own.shape[1]} dimensions never change: {shown}")

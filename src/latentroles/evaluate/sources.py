@@ -19,7 +19,8 @@ from .controls import views_of
 from .visits import TAU, Visits, past_actions
 
 _MEMORY = 8  # actions before a visit that are kept
-_SAME = 1e-6  # radians
+_TURN = 2**22
+_SAME = 2 * np.pi / _TURN  # radians
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def read(
         found, periods = data, {"heading": 2 * np.pi}
     elif all(hasattr(data, name) for name in ("reset", "step", "place", "frame", "actions")):
         found, columns = _walked(data, episodes, steps, seed)
-        periods = {"direction": 4.0, "phase": float(data.parameters.get("phases", 0))}
+        periods = {"direction": 4.0, "turns": 4.0, "phase": float(data.parameters.get("phases", 0))}
         if nuisance is not None:
             columns = {name: columns[name] for name in _known(nuisance, columns)}
     else:
@@ -137,9 +138,10 @@ def _labels(data: Trajectories, asked: Sequence[str] | None) -> dict[str, np.nda
         raise DataError(f"{user_line()}the label `place` holds integers; got numbers with a point.")
     place = data.labels["place"].reshape(len(data.frames), -1)
     label = np.unique(place, axis=0, return_inverse=True)[1].reshape(-1)
-    heading = np.round(data.pose[:, 2] % (2 * np.pi) / _SAME) * _SAME
+    # In steps of 1.5e-6 radians, of which a whole number makes a turn: -0 and 2 pi are 0.
+    heading = np.round(data.pose[:, 2] / _SAME) % _TURN * _SAME
     columns = {n: v for n, v in data.labels.items() if v.ndim == 1 and n != "place"}
-    columns["heading"] = heading % (2 * np.pi)
+    columns["heading"] = heading
     if asked is not None:
         return {name: columns[name] for name in _known(asked, columns)}
     return {name: values for name, values in columns.items() if _varies(label, values)}

@@ -98,7 +98,7 @@ def sign_flip(differences: Sequence[float]) -> float:
     Every one of the 2^n signs is tried up to n = 20; beyond, 100,000 of them. With n pairs no p is
     below 2 / 2^n: .25 with 3 seeds, .031 with 6.
     """
-    values = np.concatenate(_per_seed(differences))
+    values = np.array([seed.mean() for seed in _per_seed(differences)])  # episodes are no seeds
     if len(values) < 2:
         raise SpecError(
             f"{user_line()}sign_flip compares pairs of at least two seeds; got {len(values)}. "
@@ -131,7 +131,7 @@ def equivalence(values: Sequence[float], margin: float, *, alpha: float = 0.05) 
         raise SpecError(
             f"{user_line()}margin= is what still counts as nothing, more than 0; got {margin!r}."
         )
-    x = np.concatenate(_per_seed(values))
+    x = np.array([seed.mean() for seed in _per_seed(values)])
     if len(x) < 2:
         return Equivalence(None, "not enough seeds to say")
     p = max(_one_sided(x, margin, "less"), _one_sided(x, -margin, "greater"))

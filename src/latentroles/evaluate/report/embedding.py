@@ -10,7 +10,7 @@ from latentroles.evaluate.visits import Visits
 
 from .figures import panels, svg
 
-_POINTS = 1500  # more cover one another
+POINTS = 1500  # more cover one another
 _COORDINATES, _NUISANCES = 2, 3  # at most so many panels of each
 _FRAMES = 160  # of an episode whose distances are drawn
 _QUERIES = 8
@@ -18,7 +18,7 @@ _QUERIES = 8
 
 def plane(z: np.ndarray, visits: Visits, seed: int = 0) -> str:
     """The first two principal components of z (N, D), coloured by place and by each nuisance."""
-    chosen = np.random.default_rng(seed).permutation(len(z))[:_POINTS]
+    chosen = np.random.default_rng(seed).permutation(len(z))[:POINTS]
     centred = z - z.mean(0)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     flat = centred[chosen] @ vectors[:, ::-1][:, :2] if z.shape[1] > 1 else centred[chosen]

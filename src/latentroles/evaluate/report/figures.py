@@ -56,7 +56,7 @@ def panels(count: int, *, across: int = 3, height: float = 1.75) -> tuple[Any, l
     for unused in axes[count:]:
         unused.set_visible(False)
     for panel in axes:
-        panel.tick_params(labelsize=7)
+        panel.tick_params(which="both", labelsize=7)
     return drawn, axes[:count]
 
 
@@ -66,7 +66,7 @@ def svg(drawn: Any) -> str:
 
     for panel in drawn.axes:
         panel.patch.set_alpha(0.0)
-        panel.tick_params(colors=INK)
+        panel.tick_params(which="both", colors=INK)
         for text in (panel.xaxis.label, panel.yaxis.label, panel._left_title):
             text.set_color(INK)
         for spine in panel.spines.values():
@@ -76,7 +76,7 @@ def svg(drawn: Any) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "latentroles"}):
         drawn.savefig(held, format="svg", metadata={"Date": None, "Creator": None})
     text = held.getvalue()
-    text = text[text.index("<svg") :]
+    text = text[text.index("<svg") :].replace("<svg", '<svg aria-hidden="true"', 1)
     for drawn_in, shown_in in _PAGE.items():
         text = text.replace(drawn_in, shown_in)
     # Identifiers are of one figure, and a page has several.

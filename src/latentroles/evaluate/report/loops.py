@@ -1,5 +1,6 @@
 """The part of a report about loops: what was measured, and what it looks like."""
 
+import math
 from collections.abc import Iterable
 from html import escape
 
@@ -10,8 +11,6 @@ from latentroles.evaluate.sources import Source
 
 from . import embedding, figures
 
-_VERDICTS = {"pass": "pass", "fail": "fail"}
-
 
 def blocks(found: Evaluation, source: Source, z: np.ndarray) -> list[str]:
     """The pieces of HTML, first what may be said, then the numbers, then pictures.
@@ -19,7 +18,7 @@ def blocks(found: Evaluation, source: Source, z: np.ndarray) -> list[str]:
     Args:
         z: (N, D) of the visits of `source`.
     """
-    kind = _VERDICTS.get(found.verdict, "vacuous")
+    kind = found.verdict if found.verdict in ("pass", "fail") else "vacuous"
     reason = found.to_json()["because"]
     because = f" ({reason})" if reason else ""
     said = [
@@ -32,8 +31,8 @@ def blocks(found: Evaluation, source: Source, z: np.ndarray) -> list[str]:
     drawn = [
         _figure(
             embedding.plane(z, source.visits),
-            "The plane in which z varies most, each visit once: coloured by place, and by what is "
-            "to leave no trace.",
+            f"The plane in which z varies most, at most {embedding.POINTS} visits: coloured by "
+            "place, and by what is to leave no trace, dark to bright in the order of their values.",
         ),
         _figure(
             embedding.recurrence(z, source.visits),
@@ -42,7 +41,9 @@ def blocks(found: Evaluation, source: Source, z: np.ndarray) -> list[str]:
         ),
     ]
     drift = found.seeds[0].drift
-    if drift is not None and len(drift.lengths) > 1:
+    if drift is not None and drift.slope == 0:
+        drawn.append("<p>No loop of any length moved z.</p>")
+    elif drift is not None and math.isfinite(drift.slope) and min(drift.lcr) > 0:
         drawn.append(
             _figure(
                 figures.drift(drift.lengths, drift.lcr),
@@ -68,11 +69,12 @@ def _table(found: Evaluation) -> str:
             own += f" [{_number(interval[0])}, {_number(interval[1])}]"
         cells = [own, *(_number(value) for value in metric["controls"].values())]
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        meaning = escape(metric["meaning"], quote=True)
-        lines.append(f'<th scope="row" title="{meaning}">{escape(metric["title"])}</th>{numbers}')
+        meaning = f'<br><span class="quiet">{escape(metric["meaning"])}</span>'
+        lines.append(f'<th scope="row">{escape(metric["title"])}{meaning}</th>{numbers}')
     head, *body = (f"<tr>{line}</tr>" for line in lines)
     rows = f"<thead>{head}</thead><tbody>{''.join(body)}</tbody>"
-    return f'<div class="wide"><table>{rows}</table></div>'
+    region = 'class="wide" tabindex="0" role="region" aria-label="metrics"'
+    return f"<div {region}><table>{rows}</table></div>"
 
 
 def _matches(source: Source, z: np.ndarray) -> Iterable[str]:
