@@ -73,7 +73,41 @@ WRONG = {
     "a step axis that is not there": (lambda s, x, z: z.k[0], "step axis"),
     "an EMA decay beyond 1": (
         lambda s, x, z: s.target(s.modules["encoder"], decay=1.5),
-        r"lies in \[0, 1\], got 1.5",
+        "decay must be a number from 0 to 1; received 1.5",
+    ),
+    "an EMA decay that is scheduled beyond 1": (
+        lambda s, x, z: s.target(s.modules["encoder"], decay=lr.cosine(0.9, 5, 3.0)),
+        "at every step; received a schedule from 0.9 to 3.0",
+    ),
+    "an EMA decay that grows past 1 later": (
+        lambda s, x, z: s.target(
+            s.modules["encoder"], decay=lr.warmup(0.9, 5, then=lr.cosine(0.9, 5, 1.1))
+        ),
+        "at every step; received a schedule from 0.15 to 1.1",
+    ),
+    "an EMA decay that is text": (
+        lambda s, x, z: s.target(s.modules["encoder"], decay="0.9"),
+        "decay must be a number from 0 to 1; received '0.9'",
+    ),
+    "a weight that turns negative": (
+        lambda s, x, z: s.loss("w", lr.losses.mse(z, z.stop()), weight=lr.cosine(1.0, 5, -1.0)),
+        "at least 0 at every step; received a schedule from -1.0 to 1.0",
+    ),
+    "a weight that is a truth value": (
+        lambda s, x, z: s.loss("w", lr.losses.mse(z, z.stop()), weight=True),
+        "a number or a schedule",
+    ),
+    "more classes than logits": (
+        lambda s, x, z: lr.losses.cross_entropy(z, s.label("seven", classes=7)),
+        "4 logits for the 7 classes",
+    ),
+    "a measure of more classes than logits": (
+        lambda s, x, z: lr.measures.accuracy(z, s.label("seven", classes=7)),
+        "4 logits for the 7 classes",
+    ),
+    "a dropout rate that is none": (
+        lambda s, x, z: lr.dropout(z, None, label="l"),
+        "rate must be a number of at least 0 and less than 1; received None",
     ),
     "a gate of nobody": (lambda s, x, z: z.through(lr.Spec("o").gate("g", open=True)), "a gate of"),
     "an unknown phase loss": (lambda s, x, z: s.phase("p", losses=["zz"]), "no declared loss 'zz'"),

@@ -357,7 +357,7 @@ def test_the_recipe_decodes_the_best_embeddings_and_takes_trained_phases_over(tm
 
 # Bad input ----------------------------------------------------------------------------------------
 
-FROM_0_TO_1 = "ema_decay must be a number from 0 to 1, or a schedule; received"
+FROM_0_TO_1 = "ema_decay must be a number from 0 to 1; received"
 
 
 @pytest.mark.parametrize(

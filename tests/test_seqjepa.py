@@ -427,7 +427,7 @@ def test_the_recipe_s_data_fits_and_is_split_by_picture(tmp_path):
         ({"tokens": 1}, lr.SpecError, "tokens .* at least 2; received 1"),
         ({"classes": -1}, lr.SpecError, "classes .* at least 0; received -1"),
         ({"heads": 5}, lr.SpecError, "heads must divide dim; received 5 heads for dim 12"),
-        ({"decay": 1.5}, lr.SpecError, r"an EMA decay lies in \[0, 1\], got 1.5"),
+        ({"decay": 1.5}, lr.SpecError, "decay must be a number from 0 to 1; received 1.5"),
         ({"stem": "tiny"}, lr.SpecError, "stem must be one of 'large', 'small'"),
         ({"width": 0}, lr.SpecError, "width .* at least 1; received 0"),
         ({"action_dim": 0}, lr.SpecError, "action_dim .* at least 1; received 0"),

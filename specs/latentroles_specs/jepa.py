@@ -22,7 +22,7 @@ from operator import add
 
 import latentroles as lr
 from latentroles import arguments
-from latentroles.spec.schedules import Schedule
+from latentroles.spec.schedules import Schedule, scheduled
 
 MODES = ("default", "vjepa2", "none")
 REGULARISERS = ("vicreg", "barlow", "dino", "sigreg", "coding_rate", "none")
@@ -107,9 +107,7 @@ def jepa(
     arguments.integer("jepa", "latent_dim", latent_dim, "width of an embedding")
     arguments.real("jepa", "predictor_dropout_rate", predictor_dropout_rate, arguments.DECAY)
     arguments.real("jepa", "center_ema_decay", center_ema_decay, arguments.DECAY)
-    if not isinstance(ema_decay, Schedule):
-        within = arguments.Range("a number from 0 to 1, or a schedule", lambda v: 0 <= v <= 1)
-        ema_decay = arguments.real("jepa", "ema_decay", ema_decay, within)
+    scheduled("jepa", "ema_decay", ema_decay, arguments.UNIT)
     if mode == "none" and decoder_source == "target":
         raise lr.SpecError(
             "jepa: mode 'none' has no target encoder; received "

@@ -46,7 +46,12 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
     batch=16,
     steps=400,
     validation=0.1,
-    optimisers={"default": lr.adamw(1e-3, weight_decay=1e-4, clip_norm=10.0)},
+    optimisers={
+        # Clipping couples the modules of an optimiser: what is stopped before z is to stay out.
+        "default": lr.adamw(1e-3, weight_decay=1e-4, clip_norm=10.0),
+        "place": lr.adamw(1e-3, weight_decay=1e-4, clip_norm=10.0),
+    },
+    groups={"encoder": "place"},
     columns={"x": "frames", "a": "actions"},
 )
 def place(

@@ -22,6 +22,7 @@ class Range(NamedTuple):
 
 POSITIVE = Range("a number greater than 0", lambda v: v > 0)
 NON_NEGATIVE = Range("a number of at least 0", lambda v: v >= 0)
+UNIT = Range("a number from 0 to 1", lambda v: 0 <= v <= 1)
 DECAY = Range("a number of at least 0 and less than 1", lambda v: 0 <= v < 1)
 FINITE = Range("a finite number", lambda v: True)
 

@@ -74,7 +74,8 @@ def nearest(name: str, known: object) -> str:
     import difflib
 
     names = sorted(str(k) for k in known)  # type: ignore[attr-defined]
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    plain = {k.lower(): k for k in names}  # `EMA` is near `ema`
+    close = difflib.get_close_matches(str(name).lower(), plain, n=1, cutoff=0.5)
     if close:
-        return f" Did you mean {close[0]!r}?"
+        return f" Did you mean {plain[close[0]]!r}?"
     return f" Known: {', '.join(names)}." if names else " None are registered."

@@ -145,7 +145,7 @@ def stationary(
             'Fix: make one by name with latentroles.plugins.environment("corridor")().'
         )
     natural("ladder: window", window)
-    if isinstance(policy, str):
+    if not callable(policy):
         choice("ladder", "policy", policy, POLICIES)
     states, begins, moves = _moves(environment, limit)
     numbers: dict[Any, int] = {}

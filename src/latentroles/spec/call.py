@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import SpecError, user_line
+from ..errors import ShapeError, SpecError, user_line
 from .array_functions import array_function
 from .expr import Expr, align, as_expr, spec_of
 from .types import Type
@@ -41,3 +41,14 @@ def call_unaligned(function: str, exprs: Sequence[Expr], arguments: dict[str, An
             "step: return its operands as outputs of the step, and take the loss outside."
         )
     return result
+
+
+def require_logits(what: str, logits: Expr, classes: Expr) -> None:
+    """Refuses classes that no logit stands for: their one-hot codes would be zero, and the loss."""
+    n = classes.spec._classes(classes) if isinstance(classes, Expr) else None
+    held = logits.shape[-1] if n and isinstance(logits, Expr) and logits.shape else None
+    if n is not None and held is not None and held < n:
+        raise ShapeError(
+            f"{user_line()}{what} needs a logit for each class; got {held} logits for the {n} "
+            f"classes of {classes!r}. Fix: let the head return {n} numbers."
+        )

@@ -12,7 +12,7 @@ from typing import Any
 from ..arguments import NON_NEGATIVE, POSITIVE, Range, integer, real
 from ..errors import ShapeError, SpecError, user_line
 from .call import call as call
-from .call import call_unaligned
+from .call import call_unaligned, require_logits
 from .expr import Expr
 from .ops import draw
 from .pixel_losses import multi_box as multi_box
@@ -33,7 +33,12 @@ def cosine(prediction: Any, target: Any) -> Expr:
 
 
 def cross_entropy(logits: Expr, classes: Expr) -> Expr:
-    """Mean cross-entropy in nats; logits (..., n), classes (...) int, such as an action."""
+    """Mean cross-entropy in nats; logits (..., n), classes (...) int, such as an action.
+
+    Raises:
+        ShapeError: `classes` has more classes than there are logits.
+    """
+    require_logits("cross_entropy", logits, classes)
     return call("cross_entropy", logits, classes)
 
 

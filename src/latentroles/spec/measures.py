@@ -6,7 +6,7 @@ None of them carries gradient. Any scalar expression is a measure as well, a los
 from typing import Any
 
 from . import array_measures as array_measures
-from .call import call
+from .call import call, require_logits
 from .expr import Expr, as_expr, spec_of
 
 
@@ -17,7 +17,11 @@ def accuracy(logits: Expr, classes: Expr) -> Expr:
 
     Args:
         logits: (..., n). classes: (...) int, such as an action or a label with `classes=n`.
+
+    Raises:
+        ShapeError: `classes` has more classes than there are logits.
     """
+    require_logits("accuracy", logits, classes)
     return call("accuracy", logits, classes)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from ..arguments import integer
+from ..arguments import DECAY, integer, real
 from ..errors import ShapeError, user_line
 from .expr import Constant, Expr, align, as_expr, spec_of, unary
 from .types import Type
@@ -236,8 +236,7 @@ def dropout(operand: Expr, rate: float, *, label: str) -> Expr:
     a loop the mask is the same at every step. To encode without it, declare the latent without it.
     """
     spec_of("dropout", (operand,))
-    if not 0.0 <= rate < 1.0:
-        raise ShapeError(f"{user_line()}dropout needs 0 <= rate < 1, got {rate}.")
+    rate = real("dropout", "rate", rate, DECAY)
     if rate == 0.0:
         return operand
     mask = draw("dropout", operand, label, operand.shape, "bernoulli", 1.0 - rate)

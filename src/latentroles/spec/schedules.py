@@ -25,6 +25,10 @@ class Schedule(ABC):
     def at(self, step: Any, xp: Any) -> Any:
         """Returns the value at the float `step` by the functions of `xp`."""
 
+    @abstractmethod
+    def bounds(self) -> tuple[float, float]:
+        """Returns the least and the greatest value, which it may approach without taking it."""
+
     def to_json(self) -> dict[str, Any]:
         """Returns {"schedule": name, ...fields}; `from_json` is the inverse."""
         return SCHEDULES.encode(self)
@@ -41,6 +45,9 @@ class Constant(Schedule):
 
     def at(self, step: Any, xp: Any) -> Any:
         return self.value + 0.0 * step
+
+    def bounds(self) -> tuple[float, float]:
+        return self.value, self.value
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,9 @@ class Cosine(Schedule):
     def at(self, step: Any, xp: Any) -> Any:
         done = xp.clip(step / self.steps, 0.0, 1.0)
         return self.final + (self.initial - self.final) * 0.5 * (1.0 + xp.cos(math.pi * done))
+
+    def bounds(self) -> tuple[float, float]:
+        return min(self.initial, self.final), max(self.initial, self.final)
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,16 @@ class Warmup(Schedule):
 
     def at(self, step: Any, xp: Any) -> Any:
         rising = self.peak * (step + 1.0) / (self.steps + 1.0)
-        after = Constant(self.peak) if self.then is None else self.then
-        return xp.where(step < self.steps, rising, after.at(step - self.steps, xp))
+        return xp.where(step < self.steps, rising, self._after.at(step - self.steps, xp))
+
+    @property
+    def _after(self) -> Schedule:
+        return Constant(self.peak) if self.then is None else self.then
+
+    def bounds(self) -> tuple[float, float]:
+        first = self.peak / (self.steps + 1.0)
+        least, greatest = self._after.bounds()
+        return min(first, self.peak, least), max(first, self.peak, greatest)
 
 
 constant = SCHEDULES.register(Constant, "constant")
@@ -110,6 +128,19 @@ def value(schedule: Schedule | float, step: Any, xp: Any = None) -> Any:
     if xp is None:
         return float(formula.at(np.float64(step), np))
     return formula.at(xp.asarray(step, dtype=float), xp)
+
+
+def scheduled(owner: str, name: str, number: object, range: arguments.Range) -> Schedule | float:
+    """Returns a schedule whose bounds are in `range`, or a finite float in it; or SpecError."""
+    if not isinstance(number, Schedule):
+        return arguments.real(owner, name, number, range)
+    if not all(map(range.holds, number.bounds())):
+        low, high = number.bounds()
+        raise SpecError(
+            f"{user_line()}{owner}: {name} must be {range.words} at every step; received a "
+            f"schedule from {low} to {high}. Fix: give its ends values in that range."
+        )
+    return number
 
 
 def from_json(data: object) -> Schedule:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from .. import arguments
 from ..errors import ShapeError, SpecError, nearest, user_line, user_place
 from ..roles import Role
 from ..rulebook import CODES, RULES
@@ -28,6 +29,7 @@ from .declarations import (
 )
 from .expr import Expr, as_expr
 from .kinds import infer
+from .schedules import Schedule, scheduled
 from .types import Type
 from .walk import postorder
 
@@ -190,12 +192,14 @@ class Spec:
         """An EMA copy of a module: target <- decay * target + (1 - decay) * module, every step.
 
         Args:
-            decay: a number in [0, 1], or a schedule of the step.
+            decay: a number in [0, 1], or a schedule of the step that stays there.
             name: defaults to the module's name with "_target".
+
+        Raises:
+            SpecError: `decay` is no such number or schedule.
         """
         self._own(module, "module")
-        if isinstance(decay, int | float) and not 0.0 <= decay <= 1.0:
-            raise SpecError(f"{user_line()}an EMA decay lies in [0, 1], got {decay}.")
+        decay = scheduled(f"target of {module.name!r}", "decay", decay, arguments.UNIT)
         key = name or f"{module.name}_target"
         self._free(key)
         self.targets[key] = Target(self, key, module.name, decay, user_place())
@@ -243,7 +247,7 @@ class Spec:
 
         Args:
             expr: a scalar.
-            weight: positive, or a schedule of the step.
+            weight: positive, or a schedule of the step that is never negative.
             updates: the only modules it may update; every other module is frozen in this loss.
 
         Raises:
@@ -261,7 +265,9 @@ class Spec:
                 f"{user_line()}loss {name!r} is the constant {value.attrs[0]}, which no parameter "
                 "changes. Use a function of lr.losses."
             )
-        if isinstance(weight, Real):
+        if isinstance(weight, Schedule):
+            weight = scheduled(f"loss {name!r}", "weight", weight, arguments.NON_NEGATIVE)
+        elif isinstance(weight, Real) and not isinstance(weight, bool):
             weight = float(weight)
             if weight == 0.0:
                 if self.absent is not None:
@@ -272,7 +278,7 @@ class Spec:
                     f"{user_line()}loss {name!r} needs a positive, finite weight, got {weight}. "
                     "To reverse a gradient, use `scale_gradient(-1)`."
                 )
-        elif not hasattr(weight, "to_json"):
+        else:
             raise SpecError(
                 f"{user_line()}the weight of loss {name!r} is a number or a schedule such as "
                 f"lr.warmup(...), got {weight!r}."
