@@ -110,6 +110,22 @@ def test_rule_and_ladder_side_by_side():
     assert judged("vicreg", z_to_head=True).judgement == "not a loss of the ladder"
 
 
+def test_a_latent_that_remembers_is_judged_by_what_memory_gains():
+    """In a corridor whose frame is its place, a z of two frames can show the action."""
+    s = lr.Spec("stacked")
+    x = s.observation("x", (9,))
+    a = s.action("a", lr.Discrete(3))
+    encoder = s.module("encoder", lr.nn.linear(18, 4))
+    head = s.module("head", lr.nn.linear(8, 3))
+    z = s.latent("z", encoder(lr.concat(x.t[:-1], x.t[1:])), role=lr.PLACE)
+    guess = head(lr.concat(z.t[:-1], z.t[1:]))
+    s.loss("inverse", lr.losses.cross_entropy(guess, a.t[1:]))
+    (row,) = ladder(s, corridor(noop=True)).rows
+    assert row.optima.gap == pytest.approx(0.0, abs=1e-12)
+    assert row.optima.memory_gap == pytest.approx(4 / 27)
+    assert (row.level, row.judgement) == ("error", "agree")
+
+
 def test_a_role_that_has_no_word_on_a_loss():
     lenient = lr.Role("LENIENT", "a place that may follow time", forbids={"action-identity"})
     s = lr.Spec("lenient")

@@ -219,7 +219,7 @@ class Evaluation:
         if verdict not in ("pass", "fail") or ratios is None:
             return ""
         return (
-            f" (revisits lie at {max(ratios):.2g} of the distance between places; "
+            f" (revisits lie at {max(ratios):.3g} of the distance between places; "
             f"margin {self.margin:g})"
         )
 

@@ -181,7 +181,11 @@ def _row(
 ) -> Row:
     pressures = tuple(sorted(report.verdicts[loss][latent]))
     level = _level(report, loss, latent)
-    judgement = _judgement(pressures, level, found, walk)
+    gain = None
+    if found is not None:
+        gain = found.gap + found.memory_gap if _remembers(report, latent) else found.gap
+    vacuous = walk.vacuous and not _remembers(report, latent)
+    judgement = _judgement(pressures, level, gain, nested=walk.nested, vacuous=vacuous)
     return Row(loss, latent, kind, found, pressures, level, judgement)
 
 
@@ -194,20 +198,33 @@ def _level(report: Report, loss: str, latent: str) -> str:
     return "allowed" if any(map(objects, report.allowed)) else ""
 
 
-def _judgement(pressures: Sequence[str], level: str, found: Optima | None, walk: Walk) -> str:
-    if found is None:
+def _remembers(report: Report, latent: str) -> bool:
+    """Whether a latent is computed from more than the frame of its own time."""
+    found = (*report.findings, *report.allowed)
+    return any((f.rule, f.subject) == ("history-admitting", latent) for f in found)
+
+
+def _judgement(
+    pressures: Sequence[str], level: str, gain: float | None, *, nested: bool, vacuous: bool
+) -> str:
+    """How rule and ladder stand to each other.
+
+    Args:
+        gain: what the loss gains at best from more than the place; None where nobody knows.
+    """
+    if gain is None:
         return "not a loss of the ladder"
-    if walk.vacuous:
+    if vacuous:
         return "vacuous here"
-    if not walk.nested and found.gap <= 0:
+    if not nested and gain <= 0:
         return "frames alias: the gap does not tell"
     if "isolated" in pressures:
-        return f"isolated; live, it would gain {_figure(max(found.gap, 0.0))}"
-    gains = found.gap > 0
+        return f"isolated; live, it would gain {_figure(max(gain, 0.0))}"
+    gains = gain > 0
     if level and not gains:
         return f"disagree: {level}, yet nothing to gain here"
     if not level and gains:
-        return f"disagree: no objection, yet {_figure(found.gap)} to gain"
+        return f"disagree: no objection, yet {_figure(gain)} to gain"
     return "agree"
 
 

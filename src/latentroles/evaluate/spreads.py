@@ -195,7 +195,7 @@ def drift(visits: Visits, z: np.ndarray, apart: float, seed: int = 0) -> Drift:
                 values.append(float(np.sqrt(squares[inside].mean() / apart)))
     moved = np.array(values) > _COLLAPSED
     slope = float("nan")
-    if not moved.any() and len(values) >= 3:
+    if not moved.any() and len(values) >= 3 and np.isfinite(apart):
         slope = 0.0
     elif moved.sum() >= 3:
         x, y = np.log(lengths)[moved], np.log(np.array(values)[moved])
