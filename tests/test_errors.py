@@ -7,6 +7,7 @@ import pytest
 
 import latentroles as lr
 from latentroles import plugins
+from latentroles.errors import nearest
 
 
 def parts() -> tuple[lr.Spec, lr.Expr, lr.Expr]:
@@ -253,3 +254,7 @@ def test_an_action_is_equal_however_its_sizes_are_written():
     assert type(lr.Discrete(np.int64(3)).n) is int
     assert lr.Box(0, 1, np.int64(2)) == lr.Box(0.0, 1.0, (2,))
     assert lr.Box(0, 1, ()).shape == ()
+
+
+def test_the_nearest_name_is_found_whatever_its_case():
+    assert nearest("EMA", ["ema", "none"]) == " Did you mean 'ema'?"

@@ -126,6 +126,12 @@ def test_a_latent_that_remembers_is_judged_by_what_memory_gains():
     assert (row.level, row.judgement) == ("error", "agree")
 
 
+@pytest.mark.parametrize("policy", [3, None])
+def test_a_policy_that_is_none_is_refused(policy):
+    with pytest.raises(lr.SpecError, match=f"policy must be one of .* received {policy}"):
+        ladder(model("z_smooth"), corridor(), policy=policy)
+
+
 def test_a_role_that_has_no_word_on_a_loss():
     lenient = lr.Role("LENIENT", "a place that may follow time", forbids={"action-identity"})
     s = lr.Spec("lenient")

@@ -5,6 +5,7 @@ import pytest
 
 import latentroles as lr
 from latentroles import plugins
+from latentroles.testing.strategies import batch_for
 
 FRAME = (3, 8, 8)
 # System -> what both runs declare, what one of them leaves out, and what must not notice.
@@ -28,16 +29,10 @@ def trained(name: str, arguments: dict, optimisers=None, groups=None) -> dict:
     model = lr.compile(function(**arguments), backend="torch", dtype="float64")
     trainer = plugins.backend("torch").trainer(model, optimisers, groups)
     for step in range(3):
-        rng = np.random.default_rng(step)
-        spec, frames = model.spec, function.recipe.frames
-        batch = {}
-        for column, e in spec.inputs.items():
-            if e.attrs[0] == "noise":
-                continue
-            shape = (4, frames - (e.type.time or 0), *e.shape)
-            whole = e.type.dtype == "int"
-            batch[column] = rng.integers(0, 3, shape) if whole else 20.0 * rng.random(shape)
-        trainer.step(batch, step)
+        # Large enough for the recipes to clip.
+        batch = batch_for(model.spec, step, batch=4, frames=function.recipe.frames)
+        large = {n: a if a.dtype.kind == "i" else 20.0 * a for n, a in batch.items()}
+        trainer.step(large, step)
     return lr.weights(trainer.model)
 
 
