@@ -154,7 +154,7 @@ def test_an_interval_lies_around_the_value_that_is_shown():
     several = [leaky(size) for size in (0.5, 1.0, 2.0)]
     found = lr.evaluate(several, shown(), **{**QUICK, "only": ["retrieval"]})
     over = found.value("r1")
-    assert over.mean == np.mean([seed.values["r1"] for seed in found.seeds])
+    assert over.mean == pytest.approx(np.mean([seed.values["r1"] for seed in found.seeds]))
     assert (over.low + over.high) / 2 == pytest.approx(over.mean)
 
 
@@ -515,6 +515,7 @@ def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
         ({"only": ["leaks"]}, SpecError, "only must be one of 'retrieval'.*Did you mean"),
         ({"only": "leakage"}, SpecError, "only= is a list"),
         ({"margin": 0}, SpecError, "margin must be a number greater than 0"),
+        ({"separation": 1.2}, SpecError, "separation must be a number from 0 to 1"),
         ({"lags": [0]}, SpecError, "lags"),
         ({"lags": [99]}, DataError, "needs `actions` with 99 columns"),
         ({"episodes": 0}, SpecError, "episodes"),
@@ -730,6 +731,52 @@ def test_an_encoder_that_merges_places_does_not_pass():
     assert found.verdict == found.claim.verdict == "merges places"
     assert "nearer than every wrong place" in found.table()
     assert lr.evaluate(lambda frames: frames[:, :9], row, **settings).verdict == "pass"
+
+
+def test_a_separation_is_a_choice():
+    """Two of five cells are one to it: beside three fifths of the visits no wrong place lies."""
+    merged = lambda f: np.hstack([f[:, :1] + f[:, 1:2], f[:, 2:CELLS]])  # noqa: E731
+    settings = {**SHORT, "only": ["retrieval", "spreads"], "standard_controls": False}
+    found = lr.evaluate(merged, shown(), **settings)
+    share = found.value("beats").mean
+    assert 0.4 < share < 0.8
+    assert found.verdict == "merges places"
+    assert f"({share:.3g} of the revisits are nearer than every wrong place" in str(found)
+    assert found.to_json()["separation"] == 0.9
+    passed = lr.evaluate(merged, shown(), **settings, separation=share - 0.01)
+    assert passed.verdict == "pass"
+
+
+def test_a_pass_on_hardly_any_unlike_frames_is_vacuous():
+    data = trajectories()
+    odd = np.zeros((len(data.frames), 1), np.float32)
+    odd[7] = 1
+    settings = {**QUICK, "nuisance": []}
+    rare = trajectories(frames=np.hstack([cells(data.frames), odd]))
+    found = lr.evaluate(cells, rare, **settings)
+    assert 0 < found.unlike < 0.01
+    assert found.verdict == found.claim.verdict == "vacuous here"
+    assert f"(only {found.unlike:.2g} of the revisits look different)" in str(found)
+    assert lr.evaluate(lambda f: f, rare, **settings).verdict == "fail"  # that is no accident
+    plain = trajectories(frames=cells(data.frames))
+    assert lr.evaluate(cells, plain, **settings).unlike == 0
+
+
+def test_a_leak_is_noted_beside_a_pass():
+    found = lr.evaluate(leaky(0.02), shown(), **{**QUICK, "only": ["spreads", "leakage"]}, lags=[1])
+    assert found.verdict == "pass"
+    last = found.seeds[0].values
+    assert last["leak_a1_noisy"] < 0.1
+    told = f"still tells {last['leak_a1']:.2f} of {last['leak_a1_entropy']:.2f} bits"
+    assert any(note.startswith("leak: action 1 back: ") and told in note for note in found.notes)
+    failed = lr.evaluate(leaky(2.0), shown(), **{**QUICK, "only": ["spreads", "leakage"]})
+    assert not any("still tells" in note for note in failed.notes)
+
+
+def test_it_is_said_in_how_many_seeds_the_margin_held():
+    found = lr.evaluate([leaky(0.01), leaky(0.7), leaky(0.02)], shown(), **QUICK)
+    assert found.verdict == "fail"
+    assert "margin 0.1, held in 2 of 3 seeds)" in str(found)
 
 
 def test_what_is_left_of_a_collapsed_encoder_is_not_read():

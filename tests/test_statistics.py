@@ -91,6 +91,30 @@ def test_uneven_episodes_weigh_seeds_alike():
     assert hierarchical_bootstrap(seeds).mean == 0.5
 
 
+@given(st.integers(0, 1000))
+def test_an_interval_of_uneven_episodes_holds_its_own_mean(seed):
+    """Where long episodes differ from short ones: unweighed it would be of another mean."""
+    rng = np.random.default_rng(seed)
+    queries = [rng.permutation([1] * 20 + [30] * 10) for _ in range(20)]
+    seeds = [np.where(own > 1, 0.9, 0.1) + 0.01 * rng.standard_normal(30) for own in queries]
+    for found in (interval(seeds, queries), t_interval(seeds, queries)):
+        assert found.mean == pytest.approx(0.85, abs=0.01)
+        assert found.low <= found.mean <= found.high
+    assert interval(seeds).high < 0.5
+    alike, plain = interval(seeds, [np.full(30, 3.0)] * 20), interval(seeds)
+    assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high))
+
+
+def test_what_is_known_of_whole_seeds_alone_has_an_interval_of_seeds():
+    assert interval(np.arange(25.0)).method == "t over seeds"
+
+
+@pytest.mark.parametrize("weights", [[[1.0, 0.0]], [[1.0]], [[1.0, np.nan]], [[1, 2], [3, 4]]])
+def test_weights_that_fit_no_episodes_are_refused(weights):
+    with pytest.raises(SpecError, match="weights= has a number above 0 for each episode"):
+        interval([[0.5, 0.7]], weights)
+
+
 def test_the_bootstrap_draws_episodes_too():
     found = hierarchical_bootstrap([[-1.0, 1.0]] * 20)
     assert found.mean == 0

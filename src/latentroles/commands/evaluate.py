@@ -63,6 +63,12 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         "--nuisance", action="append", metavar="NAME", help="a label that is one; may be repeated"
     )
     option("--margin", type=float, default=0.1, help="the LCR that counts as the same; default 0.1")
+    option(
+        "--separation",
+        type=float,
+        default=0.9,
+        help="the share of revisits nearer than every wrong place that passes; default 0.9",
+    )
     option("--which", choices=["last", "best"], default="last", help="checkpoint; default last")
     option("--device", metavar="D", help="such as cpu or cuda; default the backend's choice")
     option("--json", metavar="FILE", help="write everything that was measured, too")
@@ -113,6 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         nuisance=arguments.nuisance,
         only=arguments.only or FAMILIES,
         margin=arguments.margin,
+        separation=arguments.separation,
         episodes=arguments.episodes,
         steps=arguments.steps,
         seed=arguments.seed,

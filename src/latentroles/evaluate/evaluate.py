@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import POSITIVE, choice, integer, real
+from ..arguments import POSITIVE, UNIT, choice, integer, real
 from ..errors import SpecError, user_line
 from . import controls as known
 from .encoders import READS, Encode, encoded, repeats
@@ -15,9 +15,10 @@ from .evaluation import Evaluation
 from .leakage import LAGS
 from .measured import FAMILIES, Measured, families, measure
 from .sources import Source, read
+from .spreads import unlike_share
 from .visits import TAU
 
-MARGIN = 0.1
+MARGIN, SEPARATION = 0.1, 0.9
 _MOVES = (
     "the encoder gives the same frames other vectors in another batch, or the second time (G0): "
     "dropout, samples or statistics of a batch are part of every number"
@@ -36,6 +37,7 @@ def evaluate(
     only: Sequence[str] = FAMILIES,
     lags: Sequence[int] = LAGS,
     margin: float = MARGIN,
+    separation: float = SEPARATION,
     episodes: int = 64,
     steps: int = 100,
     seed: int = 0,
@@ -64,6 +66,8 @@ def evaluate(
         only: which of "retrieval", "spreads", "leakage" and "collapse".
         lags: how many steps back the actions lie whose leakage is measured.
         margin: the LCR up to which a revisit counts as the same; declare it before you look.
+        separation: the share of revisits, from 0 to 1, that are to be nearer than every wrong
+            place for z to pass; declare it, too.
         episodes, steps, seed: of the walks; `seed` of all that is drawn, too.
         tau: steps; nearer visits of an episode are not compared.
         distance, tolerance: as for `sources.read`.
@@ -75,6 +79,7 @@ def evaluate(
     """
     choice("evaluate()", "reads", reads, READS)
     margin, only = real("evaluate()", "margin", margin, POSITIVE), families(only)
+    separation = real("evaluate()", "separation", separation, UNIT)
     lags = [integer("evaluate()", "lags", k, "steps back") for k in lags]
     encoders = _encoders(encode)
     source = read(
@@ -124,12 +129,13 @@ def evaluate(
         visits=len(visits),
         places=visits.count,
         episodes=len(source.episodes),
-        varied=visits.varied,
+        unlike=unlike_share(visits),
         aliased=float((visits.alias >= 0).mean()),
         nuisances=tuple(visits.codes),
         seeds=seeds,
         controls=beside,
         margin=margin,
+        separation=separation,
         remarks=() if all(still) else (_MOVES,),
     )
 

@@ -11,7 +11,8 @@ from .measured import METRICS, Measured, plain
 from .statistics import Equivalence, Interval, equivalence, interval
 
 FORMAT, VERSION = "latentroles-evaluation", 1
-_TELLS = 0.5  # of revisits: nearer than every wrong place, or else z merges places
+_LOOKED_UNLIKE = 0.01  # of revisits, at least, for a pass: of fewer it would be an accident
+_KEPT = 0.5  # of what there is to read: a leak that is noted beside a pass
 _SHORT = {
     "oracle place": "oracle",
     "raw frame": "frame",
@@ -31,12 +32,13 @@ class Evaluation:
         environment: where it was measured.
         reads: "frame" or "history".
         visits, places, episodes: how many.
-        varied: whether places look different from visit to visit; None where frames are not used.
+        unlike: the share of revisits whose frames differ; None where frames are not used.
         aliased: the share of visits whose frame is seen at another place, too.
         nuisances: those that vary.
         seeds: the metrics of each seed of the encoder.
         controls: name -> the metrics of a control.
         margin: the LCR up to which a revisit counts as the same.
+        separation: the share of revisits that are to be nearer than every wrong place.
         remarks: what the caller has to say of the data.
     """
 
@@ -46,12 +48,13 @@ class Evaluation:
     visits: int
     places: int
     episodes: int
-    varied: bool | None
+    unlike: float | None
     aliased: float
     nuisances: tuple[str, ...]
     seeds: tuple[Measured, ...]
     controls: Mapping[str, Measured]
     margin: float
+    separation: float
     remarks: tuple[str, ...] = ()
 
     @property
@@ -63,23 +66,26 @@ class Evaluation:
 
         - degenerate: z is a constant, up to round-off, in one of the seeds.
         - vacuous here: no two visits to one place look different, so that any encoder of single
-          frames is invariant.
-        - merges places: LCR is at most the margin, but of an average query less than half of its
-          revisits are nearer than every wrong place: z returns since it hardly tells places apart.
+          frames is invariant; or so few do (less than 1 % of revisits) that to pass says nothing.
+        - merges places: LCR is at most the margin, but of an average query less than `separation`
+          of its revisits are nearer than every wrong place: z returns since it hardly tells places
+          apart.
         - pass: LCR over revisits that look different is at most the margin, in each seed. Of an
           encoder that reads a history, over all revisits.
         """
         if any(m.degenerate for m in self.seeds):
             return "degenerate (collapsed)"
-        if self.reads == "frame" and self.varied is False:
+        if self.unlike == 0:
             return "vacuous here"
         ratios = self._ratios()
         if ratios is None:
             return "not measured"
         if max(ratios) > self.margin:
             return "fail"
-        told = [m.values.get("beats") for m in self.seeds]
-        return "merges places" if any(b is not None and b < _TELLS for b in told) else "pass"
+        if any(share < self.separation for share in self._told()):
+            return "merges places"
+        rarely = self.unlike is not None and self.unlike < _LOOKED_UNLIKE
+        return "vacuous here" if rarely else "pass"
 
     @property
     def claim(self) -> Equivalence:
@@ -94,18 +100,19 @@ class Evaluation:
         return equivalence(ratios, self.margin)
 
     def value(self, metric: str) -> Interval | None:
-        """A metric's mean over seeds and its interval; None where a seed does not have it."""
+        """A metric's mean over seeds and its interval; None where a seed does not have it.
+
+        From 20 seeds on a bootstrap of seeds and episodes where the metric is a mean over visits
+        (R@1); else Student's, over seeds.
+        """
         values = [m.values.get(metric) for m in self.seeds]
         if any(value is None for value in values):
             return None
         episodes = [m.episodes.get(metric) for m in self.seeds]
-        whole = [value if e is None else e for value, e in zip(values, episodes, strict=True)]
-        # Below 20 seeds only their means count: those of all visits, not of episodes.
-        found = interval(whole if len(whole) >= 20 else values)
-        return Interval(
-            float(np.mean([v for v in values if v is not None])),
-            *(found.low, found.high, found.seeds, found.method, found.level),
-        )
+        if any(e is None for e in episodes):
+            return interval(values)
+        known = [e for e in episodes if e is not None]
+        return interval([e[:, 0] for e in known], [e[:, 1] for e in known])
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -155,6 +162,8 @@ class Evaluation:
         """What is to be known before the numbers are read."""
         found = list(dict.fromkeys(note for m in self.seeds for note in m.notes))
         found += self.remarks
+        if self.verdict == "pass":
+            found += self._kept()
         if self.aliased:
             found.append(
                 f"{self.aliased:.0%} of visits show a frame that is seen at another place, too; "
@@ -188,10 +197,11 @@ class Evaluation:
                 "visits": self.visits,
                 "places": self.places,
                 "episodes": self.episodes,
-                "varied": self.varied,
+                "unlike": self.unlike,
                 "aliased": self.aliased,
                 "nuisances": list(self.nuisances),
                 "margin": self.margin,
+                "separation": self.separation,
                 "verdict": self.verdict,
                 "because": self._because().strip(" ()"),
                 "claim": asdict(self.claim),
@@ -204,23 +214,56 @@ class Evaluation:
 
     def _ratios(self) -> list[float] | None:
         """LCR of each seed: of revisits that look different where that is known."""
-        key = "lcr_unlike" if self.varied else "lcr"
+        key = "lcr_unlike" if self.unlike else "lcr"
         values = [m.values.get(key) for m in self.seeds]
         found = [value for value in values if value is not None]
         return found if len(found) == len(values) else None
 
+    def _told(self) -> list[float]:
+        """The share of revisits nearer than every wrong place, of each seed that has it."""
+        told = [m.values.get("beats") for m in self.seeds]
+        return [share for share in told if share is not None]
+
+    def _kept(self) -> list[str]:
+        """Notes of what z tells, given place, of more than half that there is: it is not of G2."""
+        found = []
+        for name in self.metrics:
+            bits, permuted, entropy = (
+                self._mean(name + form) for form in ("", "_permuted", "_entropy")
+            )
+            if bits is None or permuted is None or not entropy:
+                continue
+            if bits - permuted > _KEPT * entropy:
+                found.append(
+                    f"{_title(name)}: visits to a place lie close together, but how they differ "
+                    f"still tells {bits:.2f} of {entropy:.2f} bits"
+                )
+        return found
+
+    def _mean(self, metric: str) -> float | None:
+        values = [m.values.get(metric) for m in self.seeds]
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known and len(known) == len(values) else None
+
     def _because(self) -> str:
         verdict = self.verdict
-        if verdict == "vacuous here":
+        if verdict == "vacuous here" and self.unlike == 0:
             return " (every visit to a place shows the same frame)"
+        if verdict == "vacuous here":
+            return f" (only {self.unlike:.2g} of the revisits look different)"
         if verdict == "merges places":
-            return " (less than half of the revisits are nearer than every wrong place)"
+            return (
+                f" ({min(self._told()):.3g} of the revisits are nearer than every wrong place; "
+                f"separation {self.separation:g})"
+            )
         ratios = self._ratios()
         if verdict not in ("pass", "fail") or ratios is None:
             return ""
+        within = sum(ratio <= self.margin for ratio in ratios)
+        held = f", held in {within} of {len(ratios)} seeds" if len(ratios) > 1 else ""
         return (
             f" (revisits lie at {max(ratios):.3g} of the distance between places; "
-            f"margin {self.margin:g})"
+            f"margin {self.margin:g}{held})"
         )
 
 

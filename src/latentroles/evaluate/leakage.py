@@ -10,7 +10,10 @@ save nothing.
 - The **noise-limited** form adds noise to z before anything is trained: Gaussian, in every
   direction with a standard deviation of a quarter of the (root mean square) distance between the
   means of two places, so that two places of that distance are still told apart in 98 % of visits.
-  Without it a leak of any size is read in full, and an untrained encoder saturates.
+  Without it a faint leak is read like a strong one, and an untrained encoder saturates.
+
+Neither depends on the coordinates that z is given in: turned, scaled, shifted, or padded with zeros
+it leaks the same.
 
 Source: conditional probing (Hewitt et al., 2021), with place as the baseline; usable information
 (Xu et al., 2020).
@@ -33,7 +36,10 @@ _PLACES, _VISITS = 16, 300  # the most that are probed, and visits of each
 _LEAST = 12  # visits to a place, in at least two episodes
 _CLASSES = 16  # a nuisance of more values is cut into 8 at its quantiles, if it is a number
 _BINS = 8
-_STRENGTHS = (1e-2, 3.0)
+# Of the penalties. z as it is needs weak ones, too: a leak may be a thousandth of what else varies
+# at a place. Under noise nothing is that faint.
+_STRENGTHS = (0.1, 10.0, 1e3, 1e5)
+_NOISY_STRENGTHS = (0.1, 10.0)
 
 
 @dataclass(frozen=True)
@@ -125,28 +131,31 @@ def leaked(visits: Visits, z: np.ndarray, label: np.ndarray, seed: int = 0) -> L
     rows = _probed(visits, label, rng)
     if not rows:
         return None
+    z = _filled(z)
     noisy = z + NOISE * _between_places(visits, z) * rng.standard_normal(z.shape)
-    scale = float(z.std(axis=0).max())
+    faint = 1e-6 * float(np.sqrt(z.var(axis=0).sum()))  # what float32 rounds
     entropies, weights = [], []
     forms: dict[str, list[list[float]]] = {n: [] for n in ("z", "z*", "noisy", "noisy*")}
     for at in rows:
         y = np.unique(label[at], return_inverse=True)[1].reshape(-1)
         shuffled = rng.permutation(y)
         held = _held_out(visits.episode[at])
-        for name, x, labels in (
-            ("z", z, y),
-            ("z*", z, shuffled),
-            ("noisy", noisy, y),
-            ("noisy*", noisy, shuffled),
+        for name, x, labels, strengths in (
+            ("z", z, y, _STRENGTHS),
+            ("z*", z, shuffled, _STRENGTHS),
+            ("noisy", noisy, y, _NOISY_STRENGTHS),
+            ("noisy*", noisy, shuffled, _NOISY_STRENGTHS),
         ):
-            forms[name].append(_saved(_significant(x[at], scale), labels, held))
+            forms[name].append(_saved(x[at], labels, held, strengths, faint))
         p = np.bincount(y) / len(y)
         entropies.append(float(-(p * np.log2(p)).sum()))
         weights.append(len(y))
+    entropy = float(np.average(entropies, weights=weights))
     # One strength for all places, or none where the frequencies alone say more: choosing among
-    # three adds next to nothing to what is read.
+    # five adds next to nothing to what is read. What is left of `plain` above the entropy is the
+    # difference between two halves of the visits.
     best = {
-        name: max(0.0, *np.average(saved, axis=0, weights=weights).tolist())
+        name: float(np.clip(np.average(saved, axis=0, weights=weights).max(), 0.0, entropy))
         for name, saved in forms.items()
     }
     return Leak(
@@ -154,7 +163,7 @@ def leaked(visits: Visits, z: np.ndarray, label: np.ndarray, seed: int = 0) -> L
         permuted=best["z*"],
         noisy=best["noisy"],
         noisy_permuted=best["noisy*"],
-        entropy=float(np.average(entropies, weights=weights)),
+        entropy=entropy,
         places=len(rows),
         visits=int(sum(weights)),
     )
@@ -175,6 +184,18 @@ def _probed(visits: Visits, label: np.ndarray, rng: np.random.Generator) -> list
     return [g for g in found if len(np.unique(visits.episode[g])) > 1]
 
 
+def _filled(z: np.ndarray) -> np.ndarray:
+    """z in coordinates of its own, without the directions in which it does not vary.
+
+    Noise is added in what is left: there would be more of it in more dimensions.
+    """
+    centred = z - z.mean(axis=0)
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    kept = values > 1e-12 * values[-1]
+    kept[-1] = True
+    return centred @ axes[:, kept]
+
+
 def _between_places(visits: Visits, z: np.ndarray) -> float:
     """The root mean square distance between the means of two places."""
     counts = np.bincount(visits.label)
@@ -193,23 +214,22 @@ def _held_out(episode: np.ndarray) -> np.ndarray:
     return fold[number.reshape(-1)]
 
 
-def _significant(x: np.ndarray, scale: float) -> np.ndarray:
-    """x without the dimensions that vary by no more than float32 rounds."""
-    return x[:, x.std(axis=0) > 1e-6 * scale]
-
-
-def _saved(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> list[float]:
+def _saved(
+    x: np.ndarray, y: np.ndarray, fold: np.ndarray, strengths: Sequence[float], faint: float
+) -> list[float]:
     """The bits per visit that probes of each strength save on the fold they were not trained on."""
-    saved = np.zeros(len(_STRENGTHS))
+    saved = np.zeros(len(strengths))
+    if np.sqrt(x.var(axis=0).sum()) <= faint:
+        return saved.tolist()
     kinds = int(y.max()) + 1
     for held in (0, 1):
         train, test = fold != held, fold == held
         counts = np.bincount(y[train], minlength=kinds)
         prior = (counts + 1) / (counts.sum() + kinds)
         plain = -np.log2(prior[y[test]]).sum()
-        if (counts > 0).sum() < 2 or not x.shape[1]:
+        if (counts > 0).sum() < 2:
             continue  # nothing to fit: nothing saved
-        for i, strength in enumerate(_STRENGTHS):
+        for i, strength in enumerate(strengths):
             probe = LinearProbe(strength)
             probe.fit(x[train], y[train])
             classes, told = probe.probabilities(x[test])

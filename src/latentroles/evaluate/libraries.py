@@ -22,7 +22,14 @@ def scipy_stats() -> Any:
 
 
 class LinearProbe:
-    """Standardised columns and a logistic regression; a column that does not vary is left at 0."""
+    """A logistic regression of vectors that are shifted and scaled to mean 0 and total variance 1.
+
+    One scale for all columns: with the penalty of length alone, turned vectors and vectors padded
+    with zeros are read alike.
+
+    Args:
+        strength: the inverse of the penalty, scikit-learn's C.
+    """
 
     def __init__(self, strength: float, iterations: int = 100):
         try:
@@ -35,26 +42,26 @@ class LinearProbe:
         """Fits classes y, (n,) of at least two values, to x, (n, D)."""
         from sklearn.exceptions import ConvergenceWarning
 
-        self._mean, spread = x.mean(axis=0), x.std(axis=0)
+        self._mean, spread = x.mean(axis=0), float(np.sqrt(x.var(axis=0).sum()))
         # Round-off is no signal, however regular.
-        level = 1e-7 * max(float(np.abs(x).max()), 1e-300)
-        self._scale = np.where(spread > level, spread, np.inf)
+        level = 1e-7 * max(float(np.linalg.norm(self._mean)), 1e-300)
+        self._scale = spread if spread > level else np.inf
         with warnings.catch_warnings():
             # A probe that has not converged reads less: what it reads is there all the same.
             warnings.simplefilter("ignore", ConvergenceWarning)
             # Hardly more visits than places: few are read, and that is the answer.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            self._model.fit(self._standardised(x), y)
+            self._model.fit(self._scaled(x), y)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(n,): the likeliest class of each row."""
-        return np.asarray(self._model.predict(self._standardised(x)))
+        return np.asarray(self._model.predict(self._scaled(x)))
 
     def probabilities(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The classes (K,) and their probabilities (n, K)."""
-        return self._model.classes_, self._model.predict_proba(self._standardised(x))
+        return self._model.classes_, self._model.predict_proba(self._scaled(x))
 
-    def _standardised(self, x: np.ndarray) -> np.ndarray:
+    def _scaled(self, x: np.ndarray) -> np.ndarray:
         return (x - self._mean) / self._scale
 
 

@@ -88,7 +88,8 @@ class Measured:
         retrieval, spread, drift, collapse: in full; None where they were not asked for.
         actions: steps back -> what leaks of that action.
         nuisances: name -> what leaks of it, and how far it moves z.
-        episodes: metric -> its mean in each episode that has one, for intervals.
+        episodes: metric -> (episodes, 2): its mean in each episode that has a query, and how many
+            queries it has. The metric is their weighted mean; for intervals.
         notes: what is to be known before the numbers are read.
     """
 
@@ -270,7 +271,8 @@ def _leak(name: str, leak: Leak | None) -> dict[str, float | None]:
 
 
 def _by_episode(visits: Visits, scores: np.ndarray) -> np.ndarray:
-    """(episodes,): the mean score of each episode that has a query."""
+    """(episodes, 2): the mean score of each episode that has a query, and its queries."""
     asked = np.isfinite(scores)
     _, episode = np.unique(visits.episode[asked], return_inverse=True)
-    return np.bincount(episode.reshape(-1), scores[asked]) / np.bincount(episode.reshape(-1))
+    queries = np.bincount(episode.reshape(-1))
+    return np.stack([np.bincount(episode.reshape(-1), scores[asked]) / queries, queries], axis=1)

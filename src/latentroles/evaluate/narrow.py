@@ -10,9 +10,7 @@ def narrowed(z: np.ndarray, exact: int | None = None) -> np.ndarray:
     """Vectors (N, D) of numbers as (N, d) float64 that measure alike.
 
     Where fewer than D > 256 of the vectors differ, they are turned into the space that they span:
-    every length, distance and angle stays as it was. The axes there are drawn, since the principal
-    ones would be no better than any: a probe that standardises each column would then take
-    directions of hardly any variance for as much as the others.
+    every length, distance and angle stays as it was.
 
     Args:
         exact: of more different vectors than this, a Gaussian projection to 256 is given instead,
@@ -20,10 +18,9 @@ def narrowed(z: np.ndarray, exact: int | None = None) -> np.ndarray:
     """
     if z.shape[1] <= _MANY:
         return z.astype(np.float64, copy=False)
-    rng = np.random.default_rng(0)
     number, first = numbered(z)
     if exact is not None and len(first) > exact:
-        axes = rng.standard_normal((z.shape[1], _MANY)) / np.sqrt(_MANY)
+        axes = np.random.default_rng(0).standard_normal((z.shape[1], _MANY)) / np.sqrt(_MANY)
         return np.concatenate(
             [block.astype(np.float64) @ axes for block in np.split(z, range(1024, len(z), 1024))]
         )
@@ -33,8 +30,7 @@ def narrowed(z: np.ndarray, exact: int | None = None) -> np.ndarray:
     left, sizes, _ = np.linalg.svd(triangle.T)
     kept = sizes > _ROUND_OFF * sizes[0]
     kept[0] = True
-    turn, _ = np.linalg.qr(rng.standard_normal((kept.sum(), kept.sum())))
-    return ((left[:, kept] * sizes[kept]) @ turn)[number]
+    return (left[:, kept] * sizes[kept])[number]
 
 
 def numbered(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,10 @@ Distances are computed in blocks of rows: memory grows as N, time as N^2 D. Visi
 place in them, so that the revisits of a row are a range of columns.
 
 Ties are broken in expectation. Distances within a tolerance of each other (the round-off of the
-arithmetic: float64 up to 4096 visits, float32 above) are ties, so that an encoder that has
-collapsed scores what chance scores, never what the order of its rows gives it.
+arithmetic: float64 up to 4096 visits or with outliers, float32 above) are ties, so that an encoder
+that has collapsed scores what chance scores, never what the order of its rows gives it. They are
+measured in units of the variance of the nine tenths that lie nearest the mean: a few outliers do
+not make ties of all others.
 
 Sources: recall at k as in visual place recognition (Arandjelovic et al., NetVLAD, 2016): the share
 of queries with a right one among the k nearest. Average precision as scikit-learn has it.
@@ -25,10 +27,14 @@ _EXACT = 4096  # visits, up to which float64 costs little
 _TIE = {np.dtype(np.float32): 4e-6, np.dtype(np.float64): 1e-11}  # of squared distances, mean 2
 _ROWS, _COLUMNS = 256, 8192
 
-# Squared distances are counted by the leading bits of their float32: from 2^-24 of the variance
-# (round-off, which counts as zero) to 2^8 in steps of 2^-13 of an octave.
+# Squared distances are counted by the leading bits of their float32: from 2^-36 of the variance
+# (round-off, which counts as zero; 2^-24 in single precision) to 2^8, beyond which all are alike,
+# in steps of 2^-13 of an octave.
 _SHIFT = 10
-_LOW, _HIGH = np.float32(2.0**-24), np.float32(2.0**8)
+_LOW, _HIGH = np.float32(2.0**-36), np.float32(2.0**8)
+_LOW_SINGLE = np.float32(2.0**-24)
+_NEAR = 0.9  # of the vectors, whose variance is the unit
+_LONGEST = 64.0  # squared length, up to which float32 rounds by no more than a tie
 _FIRST = int(_LOW.view(np.int32)) >> _SHIFT
 _BINS = (int(_HIGH.view(np.int32)) >> _SHIFT) - _FIRST + 1
 _AWAY = np.float32(2.0**9)  # a pair that is not compared
@@ -100,13 +106,14 @@ def retrieve(visits: Visits, z: np.ndarray, ks: tuple[int, ...] = KS) -> Retriev
             same += _binned(segment.squares[segment.valid])
             rows = slice(segment.start - start, segment.stop - start)
             for form, valid in (("easy", segment.valid), ("hard", segment.hard)):
-                tallies[form].note(segment, valid, nearest_wrong[rows], pairs.tie)
+                tie = pairs.tie[segment.start : segment.stop]
+                tallies[form].note(segment, valid, nearest_wrong[rows], tie)
         for column in range(0, count, _COLUMNS):
             tile = slice(column, min(column + _COLUMNS, count))
-            squares = block[:, tile]
-            tallies["easy"].compare(slice(start, stop), squares, None, pairs.tie)
+            squares, tie = block[:, tile], pairs.tie[start:stop]
+            tallies["easy"].compare(slice(start, stop), squares, None, tie)
             tallies["hard"].compare(
-                slice(start, stop), squares, pairs.differing(start, stop, tile), pairs.tie
+                slice(start, stop), squares, pairs.differing(start, stop, tile), tie
             )
             # Each pair once from above the diagonal, twice from the block on it: all are ordered.
             above = squares[:, max(stop - column, 0) :]
@@ -118,7 +125,7 @@ def retrieve(visits: Visits, z: np.ndarray, ks: tuple[int, ...] = KS) -> Retriev
             f"{user_line()}every two visits to different places show identical frames, or lie "
             "within the tolerance: nothing is apart, and no encoder of single frames could tell."
         )
-    auc, error = _auc(same[:-1], apart[:-1])
+    auc, error = _auc(same[:-1], apart[:-1], _bin(pairs.low))
     return Retrieval(
         easy=tallies["easy"].result(pairs.order, ks),
         hard=tallies["hard"].result(pairs.order, ks),
@@ -159,12 +166,12 @@ class _Pairs:
         self.codes = [code[self.order] for code in visits.codes.values()]
         self.bounds = np.searchsorted(self.label, np.arange(visits.count + 1))
         self.tau = visits.tau
-        dtype = np.dtype(np.float64 if len(z) <= _EXACT else np.float32)
-        self.tie = _TIE[dtype]
-        centred = z[self.order] - z.mean(axis=0)
-        variance = float(np.mean(np.sum(centred**2, axis=1)))
-        centred = centred / (np.sqrt(variance) if variance > 0 else 1.0)
+        centred = _scaled(z)[self.order]
         lengths = np.sum(centred**2, axis=1)[:, None]
+        exact = len(z) <= _EXACT or float(lengths.max()) > _LONGEST
+        dtype = np.dtype(np.float64 if exact else np.float32)
+        self.low = _LOW if exact else _LOW_SINGLE
+        self.tie = (_TIE[dtype] * np.maximum(lengths, 1.0)).astype(dtype)  # (N, 1): by the row
         ones = np.ones_like(lengths)
         # One product gives |a|^2 + |b|^2 - 2 ab.
         self.left = np.concatenate([-2 * centred, lengths, ones], axis=1).astype(dtype)
@@ -184,7 +191,7 @@ class _Pairs:
         """(rows, N): squared distances in units of the variance, clipped to what is told apart."""
         block = self.block[: stop - start]
         np.matmul(self.left[start:stop], self.right, out=block)
-        return np.clip(block, _LOW, _HIGH, out=block)
+        return np.clip(block, self.low, _HIGH, out=block)
 
     def segments(self, start: int, stop: int) -> list[_Segment]:
         """The rows of a block, place by place."""
@@ -224,6 +231,18 @@ class _Pairs:
             row = last
 
 
+def _scaled(z: np.ndarray) -> np.ndarray:
+    """z less the mean and over the deviation of those vectors that lie nearest the mean."""
+    centred = z - z.mean(axis=0)
+    lengths = np.sum(centred**2, axis=1)
+    near = lengths <= np.quantile(lengths, _NEAR)
+    centred -= centred[near].mean(axis=0)
+    variance = float(np.mean(np.sum(centred[near] ** 2, axis=1)))
+    if variance == 0:  # nine tenths are one vector
+        variance = float(np.mean(np.sum(centred**2, axis=1)))
+    return centred / (np.sqrt(variance) if variance > 0 else 1.0)
+
+
 class _Tally:
     """The counts of one form, for each row."""
 
@@ -236,7 +255,9 @@ class _Tally:
         self.negatives = np.zeros(count, np.int64)
         self.beats = np.zeros(count)
 
-    def note(self, segment: _Segment, valid: np.ndarray, wrong: np.ndarray, tie: float) -> None:
+    def note(
+        self, segment: _Segment, valid: np.ndarray, wrong: np.ndarray, tie: np.ndarray
+    ) -> None:
         """Takes the revisits of a segment's rows; `wrong` is as near as a wrong one gets."""
         rows = slice(segment.start, segment.stop)
         squares = np.where(valid, segment.squares, np.inf)
@@ -247,7 +268,7 @@ class _Tally:
         self.beats[rows] = (squares < wrong[:, None] - tie).sum(axis=1)
 
     def compare(
-        self, rows: slice, squares: np.ndarray, mask: np.ndarray | None, tie: float
+        self, rows: slice, squares: np.ndarray, mask: np.ndarray | None, tie: np.ndarray
     ) -> None:
         """Counts the wrong places of a tile before and level with the nearest revisit."""
         right = self.right[rows, None].astype(squares.dtype)
@@ -303,7 +324,11 @@ def _binned(squares: np.ndarray) -> np.ndarray:
     return found[: _BINS + 1]
 
 
-def _auc(same: np.ndarray, apart: np.ndarray) -> tuple[float, float]:
+def _bin(square: np.float32) -> int:
+    return (int(square.view(np.int32)) >> _SHIFT) - _FIRST
+
+
+def _auc(same: np.ndarray, apart: np.ndarray, floor: int) -> tuple[float, float]:
     """The area under the ROC curve, and by how much bins can have moved it.
 
     Pairs in one bin count as ties. They are within 1.2e-4 of each other in squared distance.
@@ -314,7 +339,7 @@ def _auc(same: np.ndarray, apart: np.ndarray) -> tuple[float, float]:
     # What is at the floor is level indeed.
     return (
         float((same @ farther.astype(float) + level / 2) / total),
-        float((level - float(same[0]) * float(apart[0])) / 2 / total),
+        float((level - float(same[floor]) * float(apart[floor])) / 2 / total),
     )
 
 

@@ -25,6 +25,7 @@ from .visits import Visits, deviations
 
 _DRIFT_PAIRS = 400_000
 _PROBE_VISITS = 3000
+_PROBE_STRENGTH = 100.0  # of it: clouds of 6 to 100 places are read alike from 10 to 10,000
 _KNOWN = 0.5  # of the visits that a probe is judged on
 _COLLAPSED = 1e-6  # relative: the round-off of float32
 
@@ -124,6 +125,15 @@ def revisit_squares(visits: Visits, z: np.ndarray, alike: np.ndarray | None = No
     floor = 1e-12 * float(np.sum((z - z.mean(axis=0)) ** 2))
     mean = max(total, 0.0) / pairs if pairs else float("nan")
     return Squares(0.0 if total <= floor and pairs else mean, pairs)
+
+
+def unlike_share(visits: Visits) -> float | None:
+    """The share of revisits whose frames differ; None where frames are not known."""
+    if visits.view is None:
+        return None
+    nowhere = np.zeros((len(visits), 1))
+    alike = revisit_squares(visits, nowhere, visits.view).count
+    return 1 - alike / revisit_squares(visits, nowhere).count
 
 
 def apart_squares(visits: Visits, z: np.ndarray) -> Squares:
@@ -241,7 +251,7 @@ def place_probe(visits: Visits, z: np.ndarray, seed: int = 0) -> tuple[float, fl
     known = float(np.isin(label[held], label[~held]).mean())
     if known < _KNOWN or len(np.unique(label[~held])) < 2:
         return float("nan"), float("nan"), known
-    probe = LinearProbe(1.0)
+    probe = LinearProbe(_PROBE_STRENGTH)
     probe.fit(z[rows][~held], label[~held])
     common = np.bincount(label[~held]).argmax()
     right = probe.predict(z[rows][held]) == label[held]

@@ -1,8 +1,8 @@
 """Intervals and tests over seeds: seeds are what a claim is about, episodes lie within them.
 
-Below 20 seeds an interval is Student's, over the means of seeds; from 20 on a hierarchical
-bootstrap draws seeds, and within each its episodes. Below 20 the bootstrap's percentiles are too
-narrow: `coverage` simulates how often an interval holds the truth.
+Below 20 seeds, and of what is known of whole seeds alone, an interval is Student's, over the means
+of seeds. From 20 on a hierarchical bootstrap draws seeds, and within each its episodes. Below 20
+its percentiles are too narrow: `coverage` simulates how often an interval holds the truth.
 """
 
 from __future__ import annotations
@@ -50,22 +50,34 @@ class Equivalence:
 
 
 def interval(
-    seeds: Sequence[Any], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+    seeds: Sequence[Any],
+    weights: Sequence[Any] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
     """The mean over seeds and its interval, by the method that holds for as many seeds.
 
     Args:
         seeds: for each seed one number, or the numbers of its episodes.
+        weights: for each seed, what each of its episodes weighs in its mean, such as how many
+            queries it has; alike by default. Seeds weigh alike.
     """
     per_seed = _per_seed(seeds)
-    if len(per_seed) >= ENOUGH:
-        return hierarchical_bootstrap(per_seed, level=level, resamples=resamples, seed=seed)
-    return t_interval(per_seed, level=level)
+    if len(per_seed) >= ENOUGH and min(len(values) for values in per_seed) > 1:
+        options = {"level": level, "resamples": resamples, "seed": seed}
+        return hierarchical_bootstrap(per_seed, weights, **options)
+    return t_interval(per_seed, weights, level=level)
 
 
-def t_interval(seeds: Sequence[Any], *, level: float = 0.95) -> Interval:
+def t_interval(
+    seeds: Sequence[Any], weights: Sequence[Any] | None = None, *, level: float = 0.95
+) -> Interval:
     """Student's interval over the means of seeds."""
-    values = np.array([episodes.mean() for episodes in _per_seed(seeds)])
+    per_seed = _per_seed(seeds)
+    weighed = zip(per_seed, _weights(weights, per_seed), strict=True)
+    values = np.array([np.average(episodes, weights=own) for episodes, own in weighed])
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, None, None, len(values), "one seed", level)
@@ -75,20 +87,30 @@ def t_interval(seeds: Sequence[Any], *, level: float = 0.95) -> Interval:
 
 
 def hierarchical_bootstrap(
-    seeds: Sequence[Any], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+    seeds: Sequence[Any],
+    weights: Sequence[Any] | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
-    """The percentile interval of the mean of seeds' means: seeds drawn, then episodes in each."""
+    """The percentile interval of the mean of seeds' means: seeds drawn, then episodes in each.
+
+    The mean of the drawn episodes is weighed as that of all is: a ratio of two sums, both drawn.
+    """
     per_seed = _per_seed(seeds)
+    known = _weights(weights, per_seed)
     rng = np.random.default_rng(seed)
     count = len(per_seed)
     chosen = rng.integers(count, size=(resamples, count))
     drawn = np.empty((resamples, count))
-    for index, values in enumerate(per_seed):
+    for index, (values, weight) in enumerate(zip(per_seed, known, strict=True)):
         rows, columns = np.nonzero(chosen == index)
         episodes = rng.integers(len(values), size=(len(rows), len(values)))
-        drawn[rows, columns] = values[episodes].mean(axis=1)
+        drawn[rows, columns] = np.average(values[episodes], axis=1, weights=weight[episodes])
     low, high = np.quantile(drawn.mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    mean = float(np.mean([values.mean() for values in per_seed]))
+    means = [np.average(v, weights=w) for v, w in zip(per_seed, known, strict=True)]
+    mean = float(np.mean(means))
     return Interval(mean, float(low), float(high), count, "hierarchical bootstrap", level)
 
 
@@ -183,5 +205,19 @@ def _per_seed(seeds: Sequence[Any]) -> list[np.ndarray]:
         raise SpecError(
             f"{user_line()}statistics take one finite number, or the finite numbers of its "
             f"episodes, for each of at least one seed; got {seeds!r}."
+        )
+    return found
+
+
+def _weights(weights: Sequence[Any] | None, per_seed: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What each episode of each seed weighs, more than 0; or SpecError."""
+    if weights is None:
+        return [np.ones(len(values)) for values in per_seed]
+    found = [np.atleast_1d(np.asarray(own, float)) for own in weights]
+    shapes = [values.shape for values in per_seed]
+    if [own.shape for own in found] != shapes or any((~(own > 0)).any() for own in found):
+        raise SpecError(
+            f"{user_line()}weights= has a number above 0 for each episode of each seed, of shapes "
+            f"{shapes}; got {weights!r}."
         )
     return found
