@@ -1,4 +1,4 @@
-"""Which losses keep z a place? Nine objectives, each trained and measured on loops.
+"""Which losses keep z a place? Nine objectives, each trained and measured on loops; and none.
 
 `python -m nox -s loops` runs the cells that docs/studies/loops-*.json do not have yet and writes
 the tables and the figure of docs/loops.md. Every objective stands beside the same regulariser: it
@@ -30,10 +30,11 @@ from latentroles.words.environment import WordError
 from latentroles.words.minigrid import dynamic_obstacles, four_rooms
 from latentroles_specs.hzp import hzp
 
-NULL = "regulariser only"
+NULL, UNTRAINED = "regulariser only", "untrained"
 # Objective -> the rules that it breaks or strains on z, which are allowed here: that is the point.
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     NULL: (),
+    UNTRAINED: (),
     "reconstruction": ("observation-sufficiency",),
     "inverse dynamics": ("action-identity",),
     "action delta": ("action-identity", "action-additivity"),
@@ -46,7 +47,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
 COLUMNS = {
     "r1_hard": "hard R@1",
     "r1_hard_chance": "chance",
-    "lcr_unlike": "LCR",
+    "lcr_unlike": "LCR, unlike frames",
     "w": "W",
     "leak": "leak of the action, bits",
     "leak_control": "permuted",
@@ -126,6 +127,26 @@ def _walks(name: str, seed: int) -> Trajectories:
     return collect(make(), path, episodes=episodes, steps=steps, seed=seed)
 
 
+def _trained(
+    spec: lr.Spec, walks: Trajectories, backend: str, seed: int, steps: int, batch: int
+) -> Any:
+    """The model after some steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        return lr.train(
+            spec,
+            walks,
+            backend=backend,
+            steps=steps,
+            batch=batch,
+            frames=8,
+            seed=seed,
+            out=Path(folder) / "run",
+            # No clipping: one norm for all modules would let a stopped loss move the encoder.
+            optimisers={"default": lr.adamw(1e-3, weight_decay=1e-4)},
+            display=False,
+        ).model
+
+
 def measure(name: str) -> Callable[[str, str, int], dict[str, float]]:
     """What a study of an environment measures: trains, and takes the metrics of walks not seen."""
 
@@ -134,21 +155,11 @@ def measure(name: str) -> Callable[[str, str, int], dict[str, float]]:
         environment = make()
         walks = _walks(name, seed)
         spec = model(objective, tuple(walks.frames.shape[1:]), len(environment.actions), dim)
-        with tempfile.TemporaryDirectory() as folder:
-            result = lr.train(
-                spec,
-                walks,
-                backend=backend,
-                steps=steps,
-                batch=32 if dim < 8 else 16,
-                frames=8,
-                seed=seed,
-                out=Path(folder) / "run",
-                # No clipping: one norm for all modules would let a stopped loss move the encoder.
-                optimisers={"default": lr.adamw(1e-3, weight_decay=1e-4)},
-                display=False,
-            )
-        encode, _ = latent_encoder(result.model, "z")
+        if objective == UNTRAINED:
+            trained = lr.compile(spec, backend=backend, seed=seed)
+        else:
+            trained = _trained(spec, walks, backend, seed, steps, 32 if dim < 8 else 16)
+        encode, _ = latent_encoder(trained, "z")
         found = evaluate(
             encode,
             environment,
@@ -218,6 +229,8 @@ def said_before(environment: str, objective: str) -> tuple[str, str]:
     spec = model(objective, frame, actions, dim)
     if objective == "hzp":
         return "recon allowed, the rest isolated", "-"
+    if objective == UNTRAINED:
+        return "-", "-"
     report = lr.check(spec)
     rule = ", ".join(sorted(report.verdicts["objective"]["z"])) or "no rule"
     try:
