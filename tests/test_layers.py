@@ -447,3 +447,15 @@ def test_torch_weights_change_in_place_and_jax_weights_do_not():
     module = in_jax.build(layer, weights_for(layer))
     assert in_jax.with_weights(layer, module, two).weight.item() == 2.0
     assert module.weight.item() != 2.0
+
+
+@pytest.mark.parametrize("name", ["BatchNorm2d", "batch_norm", "BatchNorm"])
+def test_no_statistics_of_a_batch_and_why(name):
+    with pytest.raises(AttributeError, match=f"no {name}: .* Fix: lr.nn.GroupNorm"):
+        getattr(nn, name)
+
+
+def test_a_layer_that_is_not_there_has_a_near_name():
+    with pytest.raises(AttributeError, match=r"lr.nn has no 'conv2d'\. Did you mean 'Conv2d'"):
+        nn.conv2d  # noqa: B018
+    assert not hasattr(nn, "__wrapped__")

@@ -1,5 +1,8 @@
 """Neutral layers, and the architectures composed from them."""
 
+from typing import TYPE_CHECKING
+
+from ...errors import nearest
 from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import Gelu as Gelu
 from .activations import Relu as Relu
@@ -42,3 +45,16 @@ from .recurrent import GRU as GRU
 from .transformers import transformer as transformer
 from .transformers import transformer_block as transformer_block
 from .transformers import vit as vit
+
+if not TYPE_CHECKING:  # a type checker knows what there is
+
+    def __getattr__(name: str) -> None:
+        if "batchnorm" in name.lower().replace("_", ""):
+            raise AttributeError(
+                f"lr.nn has no {name}: with statistics of a batch, z of a frame depends on the "
+                "other frames, and a loss that is stopped before a module still moves its running "
+                "averages. Fix: lr.nn.GroupNorm(groups, channels) for pictures, "
+                "lr.nn.LayerNorm(shape) for vectors."
+            )
+        known = [known for known in globals() if not known.startswith("_")]
+        raise AttributeError(f"lr.nn has no {name!r}.{nearest(name, known)}")
