@@ -298,8 +298,8 @@ def test_without_its_library_an_environment_names_what_to_install(monkeypatch) -
     with pytest.raises(PluginError, match=r"pip install 'latentroles\[envs\]'"):
         digits()
     for module, name, needed in [
-        ("miniworld", "four_rooms", "pip install miniworld"),
-        ("atari", "montezuma", "pip install ale-py"),
+        ("miniworld", "four_rooms", r"pip install 'latentroles\[miniworld\]'"),
+        ("atari", "montezuma", r"pip install 'latentroles\[atari\]'"),
     ]:
         library = {"miniworld": "miniworld", "atari": "ale_py"}[module]
         monkeypatch.setitem(sys.modules, library, None)

@@ -42,7 +42,7 @@ def montezuma(*, cell: int = 8) -> Gymnasium:
     except ImportError as error:
         raise PluginError(
             f"atari-montezuma needs ale-py, which cannot be imported ({error}). "
-            "Install it: pip install ale-py"
+            "Install it: pip install 'latentroles[atari]'"
         ) from error
     shown: dict[str, Any] = {}  # restoring does not redraw the emulator's screen
 

@@ -50,7 +50,8 @@ def four_rooms(*, heading: bool = False) -> Gymnasium:
     except Exception as error:  # without EGL, pyglet fails in many ways
         raise PluginError(
             f"miniworld-fourrooms needs miniworld and Mesa's EGL library ({error}). "
-            "Install them: pip install miniworld; apt-get install libegl1 libgl1-mesa-dri"
+            "Install them: pip install 'latentroles[miniworld]'; apt-get install libegl1 "
+            "libgl1-mesa-dri libglu1-mesa"
         ) from error
     return from_gymnasium(
         rooms,
