@@ -12,7 +12,7 @@ docs/systems/hzp.md lists (two of its pose losses, taken literally, are identica
 """
 
 import latentroles as lr
-from latentroles.arguments import boolean, choice, integer
+from latentroles.arguments import boolean, choice, integer, only_with
 
 
 @lr.recipe(
@@ -112,6 +112,19 @@ def hzp(
     choice("hzp", "action_delta_h_by", action_delta_h_by, ("state", "prototype"))
     choice("hzp", "additivity_h_of", additivity_h_of, ("head", "differences"))
     choice("hzp", "scale_dp_by", scale_dp_by, ("median", "trimmed_mean"))
+    rollouts = (
+        rollout_kstep_h, rollout_kstep_delta_h, rollout_kstep_p, rollout_kstep_z, rollout_recon_z,
+        rollout_recon_multi_box_z, rollout_recon_delta_z, rollout_recon_multi_box_delta_z,
+        rollout_project_z,
+    )  # fmt: skip
+    rolls, starts = any(w != 0 for w in rollouts), h2z != 0 or z2h != 0
+    moves_h = action_delta_h != 0 or additivity_h != 0
+    only_with(rolls, "a rollout loss", hzp, horizon=horizon)
+    only_with(starts, "h2z or z2h", hzp, start_frame=start_frame)
+    only_with(moves_h, "action_delta_h or additivity_h", hzp, action_delta_h_by=action_delta_h_by)
+    only_with(additivity_h != 0, "additivity_h", hzp, additivity_h_of=additivity_h_of)
+    only_with(scale_dp != 0, "scale_dp", hzp, scale_dp_by=scale_dp_by)
+
     s = lr.Spec("hzp")
     x = s.observation("x", frame)
     a = s.action("a", lr.Discrete(actions))
@@ -167,7 +180,7 @@ def hzp(
         weight=z2h,
     )
     h_delta = h.t[1:] - h.t[:-1]
-    if action_delta_h != 0 or additivity_h != 0:
+    if moves_h:
         by_state = action_delta_h_by == "state"
         layer = lr.nn.mlp(dim + actions, dim) if by_state else lr.nn.linear(actions, dim)
         effect = s.module("h_action_delta_projector", layer)
