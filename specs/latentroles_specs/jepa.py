@@ -32,6 +32,7 @@ from latentroles.arguments import (
     only_with,
     pair,
     real,
+    weighs,
 )
 from latentroles.errors import SpecError, user_line
 from latentroles.spec.schedules import Schedule, scheduled
@@ -154,7 +155,7 @@ def jepa(
         "sigreg": {"sigreg_slices": sigreg_slices},
         "coding_rate": {"coding_rate_alpha": coding_rate_alpha},
     }.items():
-        on = regulariser == name and auxiliary_weight != 0
+        on = regulariser == name and weighs(auxiliary_weight)
         only_with(on, f"regulariser={name!r} at a weight above 0", jepa, **own)
 
     s = lr.Spec("jepa")

@@ -18,6 +18,7 @@ from latentroles.arguments import (
     integer,
     only_with,
     real,
+    weighs,
 )
 from latentroles.errors import SpecError, user_line
 from latentroles.spec.schedules import scheduled
@@ -115,11 +116,11 @@ def place(
     # What nothing reads with this objective, or where a loss has a weight of 0.
     predicts = objective != "augmentation_invariance"
     beside = predicts and not objective.startswith("jepa")
-    present = (weight if beside else jepa) != 0
+    present = weighs(weight if beside else jepa)
     rolls = objective.startswith("rollout") and present
     regularised = objective == "jepa_regularised" and present
     views = {"crop": crop, "noise": noise, "brightness": brightness}
-    only_with(invariance != 0, "a weight of invariance above 0", place, **views)
+    only_with(weighs(invariance), "a weight of invariance above 0", place, **views)
     only_with(predicts, "an objective other than augmentation_invariance", place, jepa=jepa)
     only_with(beside, "an objective beside the one-step prediction", place, weight=weight)
     only_with(rolls, "a rollout at a weight above 0", place, horizon=horizon)

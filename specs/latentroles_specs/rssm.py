@@ -16,7 +16,7 @@ from typing import Any
 
 import latentroles as lr
 from latentroles import Expr
-from latentroles.arguments import boolean, choice, integer, only_with
+from latentroles.arguments import boolean, choice, integer, only_with, weighs
 from latentroles.errors import SpecError, user_line
 
 POSTERIORS = ("gaussian", "categorical")
@@ -103,10 +103,10 @@ def rssm(
     s.loss("kld", _divergence([part.t[0] for part in q], standard, classes), weight=kld)
     s.loss("rssm", _divergence([part.t[1:] for part in q_in], p, classes), weight=rssm)
     ahead = pixels * lr.losses.mse(x_next, x.t[1:])
-    if one_step == 0:
-        s.measure("one_step", ahead)
-    else:
+    if weighs(one_step):
         s.loss("one_step", ahead, weight=one_step)
+    else:
+        s.measure("one_step", ahead)
     if frame[0] in (1, 3):
         s.picture("reconstruction", x_hat)
         s.picture("prediction", lr.prepend(lr.zeros(*frame), x_next))  # nothing predicts frame 0

@@ -104,6 +104,15 @@ def choice(owner: str, name: str, value: object, known: Iterable[str]) -> str:
     return value
 
 
+def weighs(weight: object) -> bool:
+    """Returns whether a loss of this weight is declared, as one of any but the number 0 is.
+
+    What is no weight is left to `Spec.loss` to refuse: by its truth, None would be absence.
+    """
+    number = isinstance(weight, Real) and not isinstance(weight, bool)
+    return not (number and weight == 0)
+
+
 def only_with(read: bool, needed: str, function: Callable[..., Any], **given: object) -> None:
     """Refuses arguments of `function` that are not their defaults where nothing reads them.
 
