@@ -96,8 +96,7 @@ def jepa_live_target(m: Tiny) -> Expr:
 @line
 def jepa_stopped_input(m: Tiny) -> Expr:
     """D(predictor(sg u_t, a_t), sg u_{t+1})"""
-    guess = m.mlp("predictor", DIM + ACTIONS)(concat(m.u.t[:-1].stop(), m.act))
-    return losses.mse(guess, m.u.t[1:].stop())
+    return losses.mse(m.predicted(m.u.stop()), m.u.t[1:].stop())
 
 
 @line
@@ -109,8 +108,7 @@ def jepa_ema_target(m: Tiny) -> Expr:
 @line
 def jepa_ema_both(m: Tiny) -> Expr:
     """D(predictor(u'_t, a_t), u'_{t+1}): the mode "default" of the system jepa"""
-    guess = m.mlp("predictor", DIM + ACTIONS)(concat(m.kept.t[:-1], m.act))
-    return losses.mse(guess, m.kept.t[1:])
+    return losses.mse(m.predicted(m.kept), m.kept.t[1:])
 
 
 @line

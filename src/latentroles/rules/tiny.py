@@ -93,7 +93,7 @@ class Tiny:
     @cached_property
     def guess(self) -> Expr:
         """predictor(u_t, a_t)."""
-        return self.mlp("predictor", DIM + ACTIONS)(concat(self.u.t[:-1], self.act))
+        return self.predicted(self.u)
 
     @cached_property
     def ahead(self) -> Expr:
@@ -112,6 +112,10 @@ class Tiny:
     def seen_delta(self) -> Expr:
         """x_{t+j} - x_{t+j-1}, j = 1..K."""
         return (self.x.t[1:] - self.x.t[:-1]).windows(K)
+
+    def predicted(self, latent: Expr) -> Expr:
+        """What a predictor makes of a latent at t and of a_t."""
+        return self.mlp("predictor", DIM + ACTIONS)(concat(latent.t[:-1], self.act))
 
     def target(self, module: str) -> Target:
         return self.s.target(self.s.modules[module], decay=0.99)
