@@ -265,18 +265,14 @@ def hzp(
     s.loss("geometry_rank_p", lr.losses.geometry_rank(p, margin=0.1), weight=geometry_rank_p)
 
     # On each of them: which action was it? On z alone: one move for each action, and a small one.
-    if weighs(inverse_dynamics_h):
-        head = s.module("inverse_dynamics_h", lr.nn.mlp(2 * dim, actions))
-        guess = head(lr.concat(h.t[:-1], h.t[1:]))
-        s.loss("inverse_dynamics_h", cross_entropy(guess, a), weight=inverse_dynamics_h)
-    if weighs(inverse_dynamics_z):
-        head = s.module("inverse_dynamics_z", lr.nn.mlp(2 * dim, actions))
-        guess = head(lr.concat(z.t[:-1], z.t[1:]))
-        s.loss("inverse_dynamics_z", cross_entropy(guess, a), weight=inverse_dynamics_z)
-    if weighs(inverse_dynamics_p):
-        head = s.module("inverse_dynamics_p", lr.nn.mlp(2 * pose_dim, actions))
-        guess = head(lr.concat(p.t[:-1], p.t[1:]))
-        s.loss("inverse_dynamics_p", cross_entropy(guess, a), weight=inverse_dynamics_p)
+    for name, u, width, weight in (
+        ("inverse_dynamics_h", h, dim, inverse_dynamics_h),
+        ("inverse_dynamics_z", z, dim, inverse_dynamics_z),
+        ("inverse_dynamics_p", p, pose_dim, inverse_dynamics_p),
+    ):
+        if weighs(weight):
+            head = s.module(name, lr.nn.mlp(2 * width, actions))
+            s.loss(name, cross_entropy(head(lr.concat(u.t[:-1], u.t[1:])), a), weight=weight)
     if weighs(inverse_dynamics_dp):
         guess = s.module("inverse_dynamics_dp", lr.nn.mlp(pose_dim, actions))(dp)
         s.loss("inverse_dynamics_dp", cross_entropy(guess, a), weight=inverse_dynamics_dp)
