@@ -432,6 +432,8 @@ def test_the_recipe_s_data_fits_and_is_split_by_picture(tmp_path):
         ({"stem": "tiny"}, lr.SpecError, "stem must be one of 'large', 'small'"),
         ({"width": 0}, lr.SpecError, "width .* at least 1; received 0"),
         ({"action_dim": 0}, lr.SpecError, "action_dim .* at least 1; received 0"),
+        ({"hidden": ()}, lr.SpecError, r"hidden .* integer of at least 1; received \(\)"),
+        ({"probe_hidden": b"x"}, lr.SpecError, "probe_hidden .* integer .* received b'x'"),
         ({"alpha": 0.0}, lr.SpecError, "alpha must be a number greater than 0"),
         ({"coding_rate": -1.0}, lr.SpecError, "needs a positive, finite weight, got -1.0"),
         ({"symmetric": 1}, lr.SpecError, "symmetric must be True or False"),

@@ -73,7 +73,7 @@ UNREAD = [
     ),
     (seqjepa, {"coding_rate_z": 0.0, "alpha": 2.0}, "alpha", "a coding rate"),
     (place, {"weight": 2.0}, "weight", "an objective beside the one-step prediction"),
-    (place, {"into_encoder": 2.0}, "into_encoder", "'jepa_regularised' at a weight above 0"),
+    (place, {"into_encoder": 1.0}, "into_encoder", "'jepa_regularised' at a weight above 0"),
     (place, {"horizon": 3}, "horizon", "a rollout at a weight above 0"),
     (place, {"objective": "inverse_dynamics_h", "horizon": 3}, "horizon", "a rollout"),
     (place, {"objective": "rollout_h", "weight": 0, "horizon": 3}, "horizon", "a weight above 0"),

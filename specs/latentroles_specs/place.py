@@ -13,7 +13,7 @@ import latentroles as lr
 from latentroles.arguments import (
     DECAY,
     NON_NEGATIVE,
-    POSITIVE,
+    Range,
     choice,
     integer,
     only_with,
@@ -23,6 +23,7 @@ from latentroles.arguments import (
 from latentroles.errors import SpecError, user_line
 from latentroles.spec.schedules import scheduled
 
+PART = Range("a number greater than 0 and at most 1", lambda v: 0 < v <= 1)
 # Objective -> the rules by which it strains the contract of z: what `allow_because` allows.
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     # The note accepts these: its descriptor alone, and JEPA by its options A and C.
@@ -90,7 +91,7 @@ def place(
         actions: how many discrete actions there are.
         dim: width of z, of h and of the projection of z.
         horizon: K, the number of open-loop steps of the rollouts.
-        into_encoder: the part of its gradient that `jepa_regularised` sends into z.
+        into_encoder: the part of its gradient that `jepa_regularised` sends into z, at most 1.
         crop, noise, brightness: how far a view may differ from its frame; see `lr.augment`.
         invariance, variance, covariance: the weights of the descriptor's losses, 0 for absent.
         jepa: the weight of the one-step prediction.
@@ -105,7 +106,7 @@ def place(
     actions = integer("place", "actions", actions, "how many there are")
     dim = integer("place", "dim", dim, "the width of z, of h and of the projection of z")
     horizon = integer("place", "horizon", horizon, "steps; a single one is jepa", minimum=2)
-    into_encoder = real("place", "into_encoder", into_encoder, POSITIVE)
+    into_encoder = real("place", "into_encoder", into_encoder, PART)
     crop = integer("place", "crop", crop, "pixels", minimum=0)
     noise = real("place", "noise", noise, NON_NEGATIVE)
     brightness = real("place", "brightness", brightness, DECAY)

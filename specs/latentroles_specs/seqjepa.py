@@ -91,6 +91,8 @@ def seqjepa(
     tokens = integer("seqjepa", "tokens", tokens, "views that are summed up", minimum=2)
     width = integer("seqjepa", "width", width, "channels of the first stage")
     action_dim = integer("seqjepa", "action_dim", action_dim, "width of an action's embedding")
+    hidden = integer("seqjepa", "hidden", hidden, "width of the predictor's layer")
+    probe_hidden = integer("seqjepa", "probe_hidden", probe_hidden, "width of the probes' layer")
     choice("seqjepa", "teacher", teacher, ("ema", "none"))
     decay = scheduled("seqjepa", "decay", decay, UNIT)
     boolean("seqjepa", "action_conditioning", action_conditioning)
