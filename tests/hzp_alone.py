@@ -13,4 +13,5 @@ OFF = {n for n, p in PARAMETERS.items() if p.annotation is float and not p.defau
 def alone(loss: str, **arguments) -> lr.Spec:
     """The model with this loss, and no other."""
     weights = {n: float(n == loss) for n in {*ON, loss}}
-    return hzp(frame=(3, 8, 8), dim=4, horizon=2, **weights, **arguments)
+    rolls = {"horizon": 2} if loss.startswith("rollout") else {}
+    return hzp(frame=(3, 8, 8), dim=4, **rolls, **weights, **arguments)

@@ -18,9 +18,15 @@ PREDICTOR = {"action_embedding", "predictor", "predictor_output"}
 
 
 def small(**arguments) -> lr.Spec:
-    sizes = {"hidden": (12,), "channels": (4, 4), "patch": 4, "depth": 1, "heads": 2}
-    widths = {"latent_dim": 6, "action_emb_dim": 3, "predictor_hidden_dim": 10, "sigreg_slices": 16}
-    return jepa(**{"frame": FRAME, "encoder": "mlp", **sizes, **widths, **arguments})
+    given = {"encoder": "mlp", "regulariser": "vicreg", **arguments}
+    sizes = {
+        "mlp": {"hidden": (12,)},
+        "cnn": {"channels": (4, 4)},
+        "vit": {"patch": 4, "depth": 1, "heads": 2},
+    }.get(given["encoder"], {})
+    slices = {"sigreg_slices": 16} if given["regulariser"] == "sigreg" else {}
+    widths = {"latent_dim": 6, "action_emb_dim": 3, "predictor_hidden_dim": 10}
+    return jepa(**{"frame": FRAME, **widths, **sizes, **slices, **given})
 
 
 def pairs(seed: int = 0, count: int = 5, frames: int = 2) -> dict[str, np.ndarray]:
@@ -395,7 +401,10 @@ FROM_0_TO_1 = "ema_decay must be a number from 0 to 1; received"
         ({"frame": 8}, "frame must be (channels, height, width); received 8"),
         ({"frame": (8, 8)}, "frame must be (channels, height, width); received (8, 8)"),
         ({"frame": None, "encoder": "cnn"}, "a shape holds positive integers, got None"),
-        ({"auxiliary_weight": -1.0}, "needs a positive, finite weight, got -1.0"),
+        (
+            {"auxiliary_weight": -1.0},
+            "auxiliary_weight must be a number of at least 0; received -1.0",
+        ),
         ({"vicreg_variance": 0.0}, "variance must be a number greater than 0"),
     ],
 )

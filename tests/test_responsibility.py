@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import latentroles as lr
 from hzp_alone import OFF, ON
+from latentroles import roles
 from latentroles.cli import main
 from latentroles.rules import responsibility
 from latentroles.rules.catalogue import CATALOGUE
 from latentroles.rules.responsibility import catalogue, of_spec
+from latentroles.rules.tiny import ROLES, Tiny
 from latentroles.spec.array_functions import all_array_functions
 from latentroles_specs.hzp import hzp
 
@@ -72,6 +75,70 @@ SAID = {
 def test_what_a_line_says(loss):
     on = LINES[loss].rewards
     assert (on["PLACE"], on["DYNAMICS"]) == SAID[loss]
+
+
+def test_every_role_is_a_column_by_itself_or_by_its_contract():
+    def contract(role: lr.Role) -> tuple:
+        return role.forbids, role.cautions, role.requires
+
+    shipped = [role for role in vars(roles).values() if isinstance(role, lr.Role)]
+    assert set(ROLES) <= set(shipped)
+    assert {contract(role) for role in shipped} == {contract(role) for role in ROLES}
+    assert {role.name for role in shipped} - {role.name for role in ROLES} == {"DESCRIPTOR"}
+    assert all(list(line.rewards) == [role.name for role in ROLES] for line in LINES.values())
+
+
+@pytest.mark.parametrize(
+    ("role", "reads", "actions"),
+    [
+        ("PLACE", {"x[t]"}, set()),
+        ("EQUIVARIANT", {"x[t]"}, set()),
+        ("AGGREGATE", {"x[t-1]", "x[t]"}, {"a[t-1]"}),
+    ],
+)
+def test_what_the_latent_of_a_role_is_made_of(role, reads, actions):
+    tiny = Tiny(getattr(lr, role))
+    tiny.s.loss("recon", CATALOGUE["recon"](tiny))
+    report = lr.check(tiny.s)
+    assert report.routes["recon"].modules >= tiny.makers
+    found = {f"{name}[t{shift or ''}]" for name, shift in read_at(tiny, frame=3)}
+    assert found == reads | actions
+
+
+def read_at(tiny: Tiny, frame: int) -> set[tuple[str, int]]:
+    """The inputs whose entries change u at a frame, relative to it."""
+    model = lr.compile(tiny.s, backend="torch", dtype="float64")
+    rng = np.random.default_rng(0)
+    batch = {"x": rng.normal(size=(1, 6, 3, 8, 8)), "a": np.zeros((1, 5), int)}
+    before = np.asarray(model(model.inputs(batch)).latents["u"].detach())[0, frame]
+    found = set()
+    for name, count in (("x", 6), ("a", 5)):
+        for t in range(count):
+            other = {n: column.copy() for n, column in batch.items()}
+            other[name][0, t] += 1
+            after = np.asarray(model(model.inputs(other)).latents["u"].detach())[0, frame]
+            if not np.array_equal(before, after):
+                found.add((name, t - frame))
+    return found
+
+
+def test_a_target_that_follows_is_to_the_latent_what_a_stop_is():
+    assert LINES["jepa_ema_target"].rewards == LINES["jepa"].rewards
+    assert LINES["jepa_ema_target"].updates == LINES["jepa"].updates == ("latent", "predictor")
+    assert LINES["jepa_ema_both"].updates == ("predictor",)
+    assert set(LINES["jepa_ema_both"].rewards.values()) == {"isolated"}
+
+
+def test_the_prediction_from_a_summary_and_the_measured_pose_are_there():
+    said = LINES["seqjepa"]
+    assert said.updates == ("latent", "predictor")
+    assert said.algebra == LINES["jepa_cosine"].algebra
+    assert (said.rewards["AGGREGATE"], said.rewards["EQUIVARIANT"]) == (
+        "live",
+        "conditioned-prediction",
+    )
+    assert LINES["pose_measure"].updates == ("head",)
+    assert set(LINES["pose_measure"].rewards.values()) == {"isolated"}
 
 
 def test_a_line_names_the_latent_for_what_makes_it():

@@ -20,8 +20,8 @@ from parity import same_step, step_like_reference
 PAGE = Path(__file__).parents[1] / "docs/systems/seqjepa.md"
 TOKENS = 3
 TINY = {
-    "frame": (1, 8, 8), "tokens": TOKENS, "classes": 3, "width": 1, "action_dim": 4, "depth": 1,
-    "heads": 2, "hidden": 6, "probe_hidden": 4,
+    "frame": (1, 8, 8), "tokens": TOKENS, "classes": 3, "width": 1, "depth": 1, "heads": 2,
+    "hidden": 6, "probe_hidden": 4,
 }  # fmt: skip
 PROBES = {
     "probe_action_pair": {"action_from_pair"},
@@ -35,7 +35,8 @@ INVERSE = np.array([1, 0, 2])
 
 
 def tiny(**options) -> lr.Spec:
-    return seqjepa(**{**TINY, **options})
+    told = {"action_dim": 4} if options.get("action_conditioning", True) else {}
+    return seqjepa(**{**TINY, **told, **options})
 
 
 def walks(seed: int = 0, batch: int = 3) -> dict[str, np.ndarray]:
@@ -431,16 +432,18 @@ def test_the_recipe_s_data_fits_and_is_split_by_picture(tmp_path):
         ({"stem": "tiny"}, lr.SpecError, "stem must be one of 'large', 'small'"),
         ({"width": 0}, lr.SpecError, "width .* at least 1; received 0"),
         ({"action_dim": 0}, lr.SpecError, "action_dim .* at least 1; received 0"),
+        ({"hidden": ()}, lr.SpecError, r"hidden .* integer of at least 1; received \(\)"),
+        ({"probe_hidden": b"x"}, lr.SpecError, "probe_hidden .* integer .* received b'x'"),
         ({"alpha": 0.0}, lr.SpecError, "alpha must be a number greater than 0"),
         ({"coding_rate": -1.0}, lr.SpecError, "needs a positive, finite weight, got -1.0"),
         ({"symmetric": 1}, lr.SpecError, "symmetric must be True or False"),
         ({"symmetric": True, "inverse": (1, 2, 0)}, lr.SpecError, r"received \(1, 2, 0\)"),
         ({"symmetric": True, "inverse": (1, 0)}, lr.SpecError, "each of the 3 actions"),
-        ({"symmetric": True, "inverse": (0, 1, "2")}, lr.SpecError, "inverse names"),
-        ({"symmetric": True, "inverse": (1.0, 0.0, 2.0)}, lr.SpecError, r"received \(1.0, 0.0"),
-        ({"symmetric": True, "inverse": (True, False, 2)}, lr.SpecError, "received .True"),
-        ({"symmetric": True, "inverse": (0, 1, -9)}, lr.SpecError, r"received \(0, 1, -9"),
-        ({"symmetric": True, "inverse": 3}, lr.SpecError, "Fix: pass one action"),
+        ({"symmetric": True, "inverse": (0, 1, "2")}, lr.SpecError, "inverse .* received '2'"),
+        ({"symmetric": True, "inverse": (1.0, 0.0, 2.0)}, lr.SpecError, "inverse .* received 1.0"),
+        ({"symmetric": True, "inverse": (True, False, 2)}, lr.SpecError, "received True"),
+        ({"symmetric": True, "inverse": (0, 1, -9)}, lr.SpecError, "at least 0; received -9"),
+        ({"symmetric": True, "inverse": 3}, lr.SpecError, "a tuple of integers; received 3"),
         ({"frame": (8, 8)}, lr.LatentrolesError, "frame"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from latentroles_specs.place import place
 FRAME = (3, 8, 8)
 SYSTEMS = {
     "hzp": lambda: hzp(FRAME, dim=6, horizon=3),
-    "place": lambda: place("jepa_projected", FRAME, dim=6, horizon=3, crop=1),
+    "place": lambda: place("jepa_projected", FRAME, dim=6, crop=1),
 }
 ELSEWHERE = {"jepa", "rssm", "seqjepa"}  # in the files of their names, with their variants
 

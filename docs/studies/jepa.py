@@ -46,7 +46,9 @@ def episodes() -> tuple[Trajectories, Trajectories]:
 
 
 def declared(mode: str, regulariser: str) -> lr.Spec:
-    sizes = {"hidden": (128,), "latent_dim": DIM, "sigreg_slices": 128}
+    sizes = {"hidden": (128,), "latent_dim": DIM}
+    if regulariser == "sigreg":
+        sizes["sigreg_slices"] = 128
     spec = jepa((3, SIDE, SIDE), mode=mode, regulariser=regulariser, encoder="mlp", **sizes)
     del spec.phases["decode"]  # a linear map is quicker to fit than the state decoder, and exact
     spec.pictures.clear()

@@ -12,7 +12,7 @@ docs/systems/hzp.md lists (two of its pose losses, taken literally, are identica
 """
 
 import latentroles as lr
-from latentroles.arguments import boolean, choice, integer
+from latentroles.arguments import boolean, choice, integer, only_with, weighs
 
 
 @lr.recipe(
@@ -112,6 +112,19 @@ def hzp(
     choice("hzp", "action_delta_h_by", action_delta_h_by, ("state", "prototype"))
     choice("hzp", "additivity_h_of", additivity_h_of, ("head", "differences"))
     choice("hzp", "scale_dp_by", scale_dp_by, ("median", "trimmed_mean"))
+    rollouts = (
+        rollout_kstep_h, rollout_kstep_delta_h, rollout_kstep_p, rollout_kstep_z, rollout_recon_z,
+        rollout_recon_multi_box_z, rollout_recon_delta_z, rollout_recon_multi_box_delta_z,
+        rollout_project_z,
+    )  # fmt: skip
+    rolls, starts = any(map(weighs, rollouts)), weighs(h2z) or weighs(z2h)
+    moves_h = weighs(action_delta_h) or weighs(additivity_h)
+    only_with(rolls, "a rollout loss", hzp, horizon=horizon)
+    only_with(starts, "h2z or z2h", hzp, start_frame=start_frame)
+    only_with(moves_h, "action_delta_h or additivity_h", hzp, action_delta_h_by=action_delta_h_by)
+    only_with(weighs(additivity_h), "additivity_h", hzp, additivity_h_of=additivity_h_of)
+    only_with(weighs(scale_dp), "scale_dp", hzp, scale_dp_by=scale_dp_by)
+
     s = lr.Spec("hzp")
     x = s.observation("x", frame)
     a = s.action("a", lr.Discrete(actions))
@@ -153,9 +166,9 @@ def hzp(
         multi_box(residual.t[1:], residual.t[:-1]),
         weight=pixel_delta_multi_box,
     )
-    if sigreg != 0:  # rather than its truth, by which None or "" would pass for absence
+    if weighs(sigreg):
         s.loss("sigreg", lr.losses.sigreg(z, label="sigreg"), weight=sigreg)
-    if sliced_normal != 0:
+    if weighs(sliced_normal):
         spread = lr.losses.sliced_normal(z, label="sliced_normal")
         s.loss("sliced_normal", spread, weight=sliced_normal)
 
@@ -167,7 +180,7 @@ def hzp(
         weight=z2h,
     )
     h_delta = h.t[1:] - h.t[:-1]
-    if action_delta_h != 0 or additivity_h != 0:
+    if moves_h:
         by_state = action_delta_h_by == "state"
         layer = lr.nn.mlp(dim + actions, dim) if by_state else lr.nn.linear(actions, dim)
         effect = s.module("h_action_delta_projector", layer)
@@ -233,15 +246,15 @@ def hzp(
     p = s.latent("p", path, role=lr.POSE)
 
     # On p: one move for each action, moves that add up, lengths, and an order towards the goal.
-    if action_delta_dp != 0:
+    if weighs(action_delta_dp):
         prototype = s.module("dp_action_delta_projector", lr.nn.linear(actions, pose_dim))
         s.loss("action_delta_dp", mse(dp, prototype(action)), weight=action_delta_dp)
-    if additivity_dp != 0:
+    if weighs(additivity_dp):
         pose_jump = s.module("pose_jump", lr.nn.mlp(pose_dim + dim + 2 * actions, pose_dim))
         jump = pose_jump(lr.concat(p.t[:-2], h_in.t[:-2], action.t[:-1], action.t[1:]))
         s.loss("additivity_dp", mse(dp.t[:-1] + dp.t[1:], jump), weight=additivity_dp)
     measured = m
-    if pose_measure != 0:
+    if weighs(pose_measure):
         # The label is relative to the first frame of the window, so that the head reads it too.
         head = s.module("pose_measure", lr.nn.mlp(2 * dim, pose_dim))
         measured = head(lr.concat(z.t[0].stop(), z.stop()))
@@ -252,34 +265,30 @@ def hzp(
     s.loss("geometry_rank_p", lr.losses.geometry_rank(p, margin=0.1), weight=geometry_rank_p)
 
     # On each of them: which action was it? On z alone: one move for each action, and a small one.
-    if inverse_dynamics_h != 0:
-        head = s.module("inverse_dynamics_h", lr.nn.mlp(2 * dim, actions))
-        guess = head(lr.concat(h.t[:-1], h.t[1:]))
-        s.loss("inverse_dynamics_h", cross_entropy(guess, a), weight=inverse_dynamics_h)
-    if inverse_dynamics_z != 0:
-        head = s.module("inverse_dynamics_z", lr.nn.mlp(2 * dim, actions))
-        guess = head(lr.concat(z.t[:-1], z.t[1:]))
-        s.loss("inverse_dynamics_z", cross_entropy(guess, a), weight=inverse_dynamics_z)
-    if inverse_dynamics_p != 0:
-        head = s.module("inverse_dynamics_p", lr.nn.mlp(2 * pose_dim, actions))
-        guess = head(lr.concat(p.t[:-1], p.t[1:]))
-        s.loss("inverse_dynamics_p", cross_entropy(guess, a), weight=inverse_dynamics_p)
-    if inverse_dynamics_dp != 0:
+    for name, u, width, weight in (
+        ("inverse_dynamics_h", h, dim, inverse_dynamics_h),
+        ("inverse_dynamics_z", z, dim, inverse_dynamics_z),
+        ("inverse_dynamics_p", p, pose_dim, inverse_dynamics_p),
+    ):
+        if weighs(weight):
+            head = s.module(name, lr.nn.mlp(2 * width, actions))
+            s.loss(name, cross_entropy(head(lr.concat(u.t[:-1], u.t[1:])), a), weight=weight)
+    if weighs(inverse_dynamics_dp):
         guess = s.module("inverse_dynamics_dp", lr.nn.mlp(pose_dim, actions))(dp)
         s.loss("inverse_dynamics_dp", cross_entropy(guess, a), weight=inverse_dynamics_dp)
-    if action_delta_z != 0:
+    if weighs(action_delta_z):
         prototype = s.module("z_action_delta_projector", lr.nn.linear(actions, dim))
         s.loss("action_delta_z", mse(z.t[1:] - z.t[:-1], prototype(action)), weight=action_delta_z)
     s.loss("z_smooth", mse(z.t[1:], z.t[:-1]), weight=z_smooth)
 
-    if inverse_dynamics_h != 0:
+    if weighs(inverse_dynamics_h):
         s.allow(
             "action-leak",
             loss="inverse_dynamics_h",
             latent="h",
             because="h is to carry the actions; the note reads it after the action",
         )
-    if action_delta_dp != 0:
+    if weighs(action_delta_dp):
         s.allow(
             "action-leak",
             loss="action_delta_dp",

@@ -21,7 +21,20 @@ from functools import partial, reduce
 from operator import add
 
 import latentroles as lr
-from latentroles import arguments
+from latentroles.arguments import (
+    DECAY,
+    NON_NEGATIVE,
+    POSITIVE,
+    UNIT,
+    choice,
+    integer,
+    integers,
+    only_with,
+    pair,
+    real,
+    weighs,
+)
+from latentroles.errors import SpecError, user_line
 from latentroles.spec.schedules import Schedule, scheduled
 
 MODES = ("default", "vjepa2", "none")
@@ -97,22 +110,53 @@ def jepa(
         center_ema_decay: of the centre of "dino".
 
     Raises:
-        SpecError: an unknown mode, regulariser, encoder or source; a number out of its range.
+        SpecError: an unknown mode, regulariser, encoder or source; a number out of its range; an
+            argument that nothing reads with the others as they are.
         ShapeError: sizes that do not fit, such as heads that do not divide `latent_dim`.
     """
-    arguments.choice("jepa", "mode", mode, MODES)
-    arguments.choice("jepa", "regulariser", regulariser, REGULARISERS)
-    arguments.choice("jepa", "encoder", encoder, ENCODERS)
-    arguments.choice("jepa", "decoder_source", decoder_source, SOURCES)
-    arguments.integer("jepa", "latent_dim", latent_dim, "width of an embedding")
-    arguments.real("jepa", "predictor_dropout_rate", predictor_dropout_rate, arguments.DECAY)
-    arguments.real("jepa", "center_ema_decay", center_ema_decay, arguments.DECAY)
-    scheduled("jepa", "ema_decay", ema_decay, arguments.UNIT)
+    choice("jepa", "mode", mode, MODES)
+    choice("jepa", "regulariser", regulariser, REGULARISERS)
+    choice("jepa", "encoder", encoder, ENCODERS)
+    choice("jepa", "decoder_source", decoder_source, SOURCES)
+    actions = integer("jepa", "actions", actions, "how many there are")
+    latent_dim = integer("jepa", "latent_dim", latent_dim, "width of an embedding")
+    action_emb_dim = integer("jepa", "action_emb_dim", action_emb_dim, "width of an embedding")
+    hidden_dim = integer("jepa", "predictor_hidden_dim", predictor_hidden_dim, "width of a layer")
+    dropped = real("jepa", "predictor_dropout_rate", predictor_dropout_rate, DECAY)
     if mode == "none" and decoder_source == "target":
-        raise lr.SpecError(
-            "jepa: mode 'none' has no target encoder; received "
+        raise SpecError(
+            f"{user_line()}jepa: mode 'none' has no target encoder; received "
             "decoder_source='target'. Fix: pass decoder_source='online', or another mode."
         )
+    ema_decay = scheduled("jepa", "ema_decay", ema_decay, UNIT)
+    only_with(mode != "none", "a mode that has a target encoder", jepa, ema_decay=ema_decay)
+
+    hidden = integers("jepa", "hidden", hidden, "widths of layers")
+    channels = integers("jepa", "channels", channels, "widths of convolutions")
+    pair("jepa", "patch", patch, "pixels", minimum=1)
+    depth = integer("jepa", "depth", depth, "blocks")
+    heads = integer("jepa", "heads", heads, "of a block's attention")
+    only_with(encoder == "mlp", "encoder='mlp'", jepa, hidden=hidden)
+    only_with(encoder == "cnn", "encoder='cnn'", jepa, channels=channels)
+    only_with(encoder == "vit", "encoder='vit'", jepa, patch=patch, depth=depth, heads=heads)
+
+    scheduled("jepa", "auxiliary_weight", auxiliary_weight, NON_NEGATIVE)
+    only_with(regulariser != "none", "a regulariser", jepa, auxiliary_weight=auxiliary_weight)
+    real("jepa", "vicreg_variance", vicreg_variance, POSITIVE)
+    real("jepa", "vicreg_covariance", vicreg_covariance, POSITIVE)
+    real("jepa", "barlow_redundancy", barlow_redundancy, POSITIVE)
+    real("jepa", "center_ema_decay", center_ema_decay, DECAY)
+    integer("jepa", "sigreg_slices", sigreg_slices, "the number of directions")
+    real("jepa", "coding_rate_alpha", coding_rate_alpha, POSITIVE)
+    for name, own in {
+        "vicreg": {"vicreg_variance": vicreg_variance, "vicreg_covariance": vicreg_covariance},
+        "barlow": {"barlow_redundancy": barlow_redundancy},
+        "dino": {"center_ema_decay": center_ema_decay},
+        "sigreg": {"sigreg_slices": sigreg_slices},
+        "coding_rate": {"coding_rate_alpha": coding_rate_alpha},
+    }.items():
+        on = regulariser == name and weighs(auxiliary_weight)
+        only_with(on, f"regulariser={name!r} at a weight above 0", jepa, **own)
 
     s = lr.Spec("jepa")
     x = s.observation("x", frame)
@@ -127,9 +171,9 @@ def jepa(
         embed = lr.nn.vit(frame, latent_dim, patch=patch, depth=depth, heads=heads)
     online = s.module("encoder", embed)
     action_embedding = s.module("action_embedding", lr.nn.Embedding(actions, action_emb_dim))
-    trunk = lr.nn.Linear(latent_dim + action_emb_dim, predictor_hidden_dim)
+    trunk = lr.nn.Linear(latent_dim + action_emb_dim, hidden_dim)
     predictor = s.module("predictor", lr.nn.Sequential((trunk, lr.nn.Silu())))
-    predictor_output = s.module("predictor_output", lr.nn.linear(predictor_hidden_dim, latent_dim))
+    predictor_output = s.module("predictor_output", lr.nn.linear(hidden_dim, latent_dim))
     decoder = s.module("decoder", lr.nn.conv_decoder(latent_dim, frame))
 
     z = s.latent("z", online(x), role=lr.PLACE)
@@ -142,7 +186,7 @@ def jepa(
     z_in = z_target if mode == "default" else z
     aim = z_target.t[1:]
     hidden_units = predictor(lr.concat(z_in.t[:-1], action_embedding(a)))
-    z_hat = predictor_output(lr.dropout(hidden_units, predictor_dropout_rate, label="dropout"))
+    z_hat = predictor_output(lr.dropout(hidden_units, dropped, label="dropout"))
     s.loss("prediction", lr.losses.mse(z_hat, aim), weight=prediction_weight)
     # In a space that may shrink, the loss says little by itself: here by its target's variance, and
     # without dropout. Less than 1 is better than the mean.

@@ -10,9 +10,20 @@ Source: the note "What (z) is and is not allowed to encode".
 """
 
 import latentroles as lr
-from latentroles.arguments import POSITIVE, choice, integer, real
+from latentroles.arguments import (
+    DECAY,
+    NON_NEGATIVE,
+    Range,
+    choice,
+    integer,
+    only_with,
+    real,
+    weighs,
+)
 from latentroles.errors import SpecError, user_line
+from latentroles.spec.schedules import scheduled
 
+PART = Range("a number greater than 0 and at most 1", lambda v: 0 < v <= 1)
 # Objective -> the rules by which it strains the contract of z: what `allow_because` allows.
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     # The note accepts these: its descriptor alone, and JEPA by its options A and C.
@@ -80,7 +91,7 @@ def place(
         actions: how many discrete actions there are.
         dim: width of z, of h and of the projection of z.
         horizon: K, the number of open-loop steps of the rollouts.
-        into_encoder: the part of its gradient that `jepa_regularised` sends into z.
+        into_encoder: the part of its gradient that `jepa_regularised` sends into z, at most 1.
         crop, noise, brightness: how far a view may differ from its frame; see `lr.augment`.
         invariance, variance, covariance: the weights of the descriptor's losses, 0 for absent.
         jepa: the weight of the one-step prediction.
@@ -88,17 +99,36 @@ def place(
         allow_because: why an objective that strains the contract of z is trained all the same.
 
     Raises:
-        SpecError: no such objective, a horizon below 2, or a reason to allow what needs none.
+        SpecError: no such objective, a number out of its range, a reason to allow what needs none,
+            or an argument that nothing reads with this objective.
     """
-    choice("place()", "objective", objective, OBJECTIVES)
-    integer("place()", "horizon", horizon, "open-loop steps; a single one is jepa", minimum=2)
-    real("place()", "into_encoder", into_encoder, POSITIVE)
-    strains = OBJECTIVES[objective]
-    if allow_because and not strains:
-        raise SpecError(
-            f"{user_line()}place(): allow_because is for an objective that strains the contract of "
-            f"z; {objective!r} does not. Fix: leave it away."
-        )
+    choice("place", "objective", objective, OBJECTIVES)
+    actions = integer("place", "actions", actions, "how many there are")
+    dim = integer("place", "dim", dim, "the width of z, of h and of the projection of z")
+    horizon = integer("place", "horizon", horizon, "steps; a single one is jepa", minimum=2)
+    into_encoder = real("place", "into_encoder", into_encoder, PART)
+    crop = integer("place", "crop", crop, "pixels", minimum=0)
+    noise = real("place", "noise", noise, NON_NEGATIVE)
+    brightness = real("place", "brightness", brightness, DECAY)
+    for name, number in {"invariance": invariance, "jepa": jepa, "weight": weight}.items():
+        scheduled("place", name, number, NON_NEGATIVE)
+    _check_reason(objective, allow_because)
+
+    # What nothing reads with this objective, or where a loss has a weight of 0.
+    predicts = objective != "augmentation_invariance"
+    beside = predicts and not objective.startswith("jepa")
+    present = weighs(weight if beside else jepa)
+    rolls = objective.startswith("rollout") and present
+    regularised = objective == "jepa_regularised" and present
+    views = {"crop": crop, "noise": noise, "brightness": brightness}
+    only_with(weighs(invariance), "a weight of invariance above 0", place, **views)
+    only_with(predicts, "an objective other than augmentation_invariance", place, jepa=jepa)
+    only_with(beside, "an objective beside the one-step prediction", place, weight=weight)
+    only_with(rolls, "a rollout at a weight above 0", place, horizon=horizon)
+    only_with(
+        regularised, "'jepa_regularised' at a weight above 0", place, into_encoder=into_encoder
+    )
+    only_with(present, "an objective of a weight above 0", place, allow_because=allow_because)
 
     s = lr.Spec("place")
     x = s.observation("x", frame)
@@ -180,7 +210,20 @@ def place(
             latent="h",
             because="h is to carry the actions: this is where the note sends the loss",
         )
-    for rule in strains if allow_because else ():
+    for rule in OBJECTIVES[objective] if allow_because else ():
         loss = "jepa" if objective.startswith("jepa") else objective
         s.allow(rule, loss=loss, latent="z", because=allow_because)
     return s
+
+
+def _check_reason(objective: str, allow_because: str) -> None:
+    if not isinstance(allow_because, str):
+        raise SpecError(
+            f"{user_line()}place: allow_because must be a string, the reason; received "
+            f"{allow_because!r}. Fix: pass a reason in words, or leave it away."
+        )
+    if allow_because and not OBJECTIVES[objective]:
+        raise SpecError(
+            f"{user_line()}place: allow_because is for an objective that strains the contract of "
+            f"z; {objective!r} does not. Fix: leave it away."
+        )

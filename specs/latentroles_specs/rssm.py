@@ -16,7 +16,8 @@ from typing import Any
 
 import latentroles as lr
 from latentroles import Expr
-from latentroles.arguments import boolean, choice, integer
+from latentroles.arguments import boolean, choice, integer, only_with, weighs
+from latentroles.errors import SpecError, user_line
 
 POSTERIORS = ("gaussian", "categorical")
 MOST = 4.0  # of |log std|, so that no divergence overflows
@@ -68,17 +69,10 @@ def rssm(
             from the prior's mean. At 0 it is measured only.
     """
     choice("rssm", "posterior", posterior, POSTERIORS)
-    integer("rssm", "dim", dim, "the width of z")
-    integer("rssm", "hidden", hidden, "the width of h")
-    integer("rssm", "classes", classes, "of each categorical variable", minimum=2)
+    dim = integer("rssm", "dim", dim, "the width of z")
+    hidden = integer("rssm", "hidden", hidden, "the width of h")
     boolean("rssm", "isolated", isolated)
-    if posterior == "gaussian":
-        classes = 0
-    elif dim % classes:
-        raise lr.SpecError(
-            "rssm: a categorical z is made of variables of `classes` entries; received "
-            f"dim={dim} and classes={classes}. Fix: pass a dim that {classes} divides."
-        )
+    classes = _entries(posterior, dim, classes)
     s = lr.Spec("rssm")
     x = s.observation("x", frame)
     action = _action(s, actions)
@@ -109,10 +103,10 @@ def rssm(
     s.loss("kld", _divergence([part.t[0] for part in q], standard, classes), weight=kld)
     s.loss("rssm", _divergence([part.t[1:] for part in q_in], p, classes), weight=rssm)
     ahead = pixels * lr.losses.mse(x_next, x.t[1:])
-    if one_step == 0:
-        s.measure("one_step", ahead)
-    else:
+    if weighs(one_step):
         s.loss("one_step", ahead, weight=one_step)
+    else:
+        s.measure("one_step", ahead)
     if frame[0] in (1, 3):
         s.picture("reconstruction", x_hat)
         s.picture("prediction", lr.prepend(lr.zeros(*frame), x_next))  # nothing predicts frame 0
@@ -131,9 +125,23 @@ def rssm(
     return s
 
 
+def _entries(posterior: str, dim: int, classes: int) -> int:
+    """How many entries a variable of z has; 0 where it is no categorical one."""
+    classes = integer("rssm", "classes", classes, "of each categorical variable", minimum=2)
+    categorical = posterior == "categorical"
+    only_with(categorical, "posterior='categorical'", rssm, classes=classes)
+    if categorical and dim % classes:
+        raise SpecError(
+            f"{user_line()}rssm: a categorical z is made of variables of `classes` entries; "
+            f"received dim={dim} and classes={classes}. Fix: pass a dim that {classes} divides."
+        )
+    return classes if categorical else 0
+
+
 def _action(s: lr.Spec, actions: int | lr.Box) -> Expr:
     """One-hot codes of discrete actions, or continuous ones scaled to [-1, 1]: (..., n)."""
     if not isinstance(actions, lr.Box):
+        actions = integer("rssm", "actions", actions, "how many there are, or an lr.Box")
         return s.action("a", lr.Discrete(actions)).one_hot()
     a = lr.reshape(s.action("a", actions), prod(actions.shape))
     middle, reach = (actions.high + actions.low) / 2, (actions.high - actions.low) / 2

@@ -13,8 +13,19 @@ the departures that docs/systems/seqjepa.md lists.
 from collections.abc import Sequence
 
 import latentroles as lr
-from latentroles.arguments import boolean, choice, integer
+from latentroles.arguments import (
+    POSITIVE,
+    UNIT,
+    boolean,
+    choice,
+    integer,
+    integers,
+    only_with,
+    real,
+    weighs,
+)
 from latentroles.errors import SpecError, user_line
+from latentroles.spec.schedules import Schedule, scheduled
 
 
 @lr.recipe(
@@ -43,7 +54,7 @@ def seqjepa(
     hidden: int = 128,
     probe_hidden: int = 64,
     teacher: str = "ema",
-    decay: float = 0.98,
+    decay: float | Schedule = 0.98,
     action_conditioning: bool = True,
     symmetric: bool = False,
     inverse: Sequence[int] = (1, 0, 2),
@@ -67,21 +78,37 @@ def seqjepa(
         probe_hidden: the same of the two probes of actions.
         teacher: what gives the code to predict: "ema", a copy of the encoder that follows it, or
             "none", the encoder itself. Either is stopped.
-        decay: of the EMA; the note has 0.996, for runs far longer than the recipe's.
+        decay: of the EMA, or a schedule of it; the note has 0.996, for runs far longer than the
+            recipe's.
         action_conditioning: whether tokens and predictor are told the actions.
         symmetric: adds the same loss backwards in time: the first view from all later ones.
         inverse: for each action the one that takes it back, and leads from view to view backwards.
         coding_rate, coding_rate_z: weights of the coding rates of z_agg (the note's) and of z.
         alpha: of the coding rates; None is as many as z has entries.
     """
-    integer("seqjepa", "tokens", tokens, "views that are summed up", minimum=2)
-    integer("seqjepa", "classes", classes, "classes of a picture", minimum=0)
-    integer("seqjepa", "width", width, "channels of the first stage")
-    integer("seqjepa", "action_dim", action_dim, "width of an action's embedding")
+    actions = integer("seqjepa", "actions", actions, "how many there are")
+    classes = integer("seqjepa", "classes", classes, "classes of a picture", minimum=0)
+    tokens = integer("seqjepa", "tokens", tokens, "views that are summed up", minimum=2)
+    width = integer("seqjepa", "width", width, "channels of the first stage")
+    action_dim = integer("seqjepa", "action_dim", action_dim, "width of an action's embedding")
+    hidden = integer("seqjepa", "hidden", hidden, "width of the predictor's layer")
+    probe_hidden = integer("seqjepa", "probe_hidden", probe_hidden, "width of the probes' layer")
     choice("seqjepa", "teacher", teacher, ("ema", "none"))
+    decay = scheduled("seqjepa", "decay", decay, UNIT)
     boolean("seqjepa", "action_conditioning", action_conditioning)
-    if boolean("seqjepa", "symmetric", symmetric):
+    boolean("seqjepa", "symmetric", symmetric)
+    only_with(teacher == "ema", "teacher='ema'", seqjepa, decay=decay)
+    only_with(action_conditioning, "action_conditioning=True", seqjepa, action_dim=action_dim)
+    inverse = integers("seqjepa", "inverse", inverse, "what takes an action back", minimum=0)
+    played_back = symmetric and action_conditioning
+    needed = "symmetric=True and action_conditioning=True"
+    only_with(played_back, needed, seqjepa, inverse=inverse)
+    if played_back:
         _check_inverse(inverse, actions)
+    if alpha is not None:
+        alpha = real("seqjepa", "alpha", alpha, POSITIVE)
+    rated = weighs(coding_rate) or weighs(coding_rate_z)
+    only_with(rated, "a coding rate of a weight above 0", seqjepa, alpha=alpha)
 
     s = lr.Spec("seqjepa")
     x = s.observation("x", frame)
@@ -118,7 +145,7 @@ def seqjepa(
     predicted = predictor(tell(z_agg, moves[-1]))
     s.loss("predict", lr.losses.cosine(predicted, target(x.t[tokens]).stop()))
     if symmetric:
-        back = [_permuted(move, inverse) for move in reversed(moves)]
+        back = [_permuted(move, inverse) if told else move for move in reversed(moves)]
         z_back = summary(codes[:0:-1], back[:-1])
         first = predictor(tell(z_back, back[-1]))
         s.loss("predict_back", lr.losses.cosine(first, target(x.t[0]).stop()))
@@ -171,9 +198,8 @@ def _permuted(one_hot: lr.Expr, inverse: Sequence[int]) -> lr.Expr:
 
 
 def _check_inverse(inverse: Sequence[int], actions: int) -> None:
-    given = list(inverse) if isinstance(inverse, Sequence) else []
-    known = len(given) == actions and all(type(i) is int and 0 <= i < actions for i in given)
-    if not known or [given[i] for i in given] != list(range(actions)):
+    known = len(inverse) == actions and max(inverse) < actions
+    if not known or [inverse[i] for i in inverse] != list(range(actions)):
         raise SpecError(
             f"{user_line()}seqjepa: inverse names for each of the {actions} actions the one that "
             f"takes it back, and is taken back by it; received {inverse!r}. Fix: pass one action "

@@ -4,11 +4,12 @@ Each function returns the value in its plain Python type, so that two descriptor
 same are equal, hash alike and serialise alike (`numpy.int64(3)` becomes `3`, `1` becomes `1.0`).
 """
 
+import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import SpecError, nearest, user_line
 
@@ -39,6 +40,18 @@ def integer(owner: str, name: str, value: object, meaning: str, *, minimum: int 
             f"received {value!r}. Fix: pass {name}={minimum} or more."
         )
     return number
+
+
+def integers(
+    owner: str, name: str, value: object, meaning: str, *, minimum: int = 1
+) -> tuple[int, ...]:
+    """Returns a tuple of ints of at least `minimum`; `meaning` says what each one is."""
+    if not isinstance(value, (tuple, list)):
+        raise SpecError(
+            f"{user_line()}{owner}: {name} ({meaning}) must be a tuple of integers; received "
+            f"{value!r}. Fix: pass, say, {name}=(16, 32)."
+        )
+    return tuple(integer(owner, name, n, meaning, minimum=minimum) for n in value)
 
 
 def pair(owner: str, name: str, value: object, meaning: str, *, minimum: int) -> tuple[int, int]:
@@ -89,3 +102,29 @@ def choice(owner: str, name: str, value: object, known: Iterable[str]) -> str:
             f"received {value!r}.{nearest(str(value), known)}"
         )
     return value
+
+
+def weighs(weight: object) -> bool:
+    """Returns whether a loss of this weight is declared, as one of any but the number 0 is.
+
+    What is no weight is left to `Spec.loss` to refuse: by its truth, None would be absence.
+    """
+    number = isinstance(weight, Real) and not isinstance(weight, bool)
+    return not (number and weight == 0)
+
+
+def only_with(read: bool, needed: str, function: Callable[..., Any], **given: object) -> None:
+    """Refuses arguments of `function` that are not their defaults where nothing reads them.
+
+    Args:
+        read: whether something reads them.
+        needed: what makes that so, as a call writes it, such as "encoder='vit'".
+        given: arguments of `function`, checked.
+    """
+    parameters = inspect.signature(function).parameters
+    for name, value in given.items():
+        if not read and value != parameters[name].default:
+            raise SpecError(
+                f"{user_line()}{function.__name__}: {name} has an effect only with {needed}; "
+                f"received {name}={value!r} without. Fix: leave {name} away, or pass {needed}."
+            )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 _PACKAGE_ROOTS = ("latentroles", "latentroles_torch", "latentroles_jax")
+_SYSTEMS = "latentroles_specs"
 
 
 class LatentrolesError(Exception):
@@ -51,17 +52,24 @@ class TrainingError(LatentrolesError):
 
 
 def user_line() -> str:
-    """Returns "file.py:12: " for the innermost frame outside latentroles, or "" without one."""
-    place = user_place()
+    """Returns "file.py:12: " for the innermost frame outside latentroles, or "" without one.
+
+    Where a system that ships was called, that is the call, not the line of the system.
+    """
+    place = user_place(_SYSTEMS) or user_place()
     return f"{Path(place[0]).name}:{place[1]}: " if place else ""
 
 
-def user_place() -> tuple[str, int] | None:
-    """The file and line of the innermost frame outside latentroles, or None without one."""
+def user_place(*beside: str) -> tuple[str, int] | None:
+    """The file and line of the innermost frame outside latentroles, or None without one.
+
+    Args:
+        beside: other packages whose frames are passed over too.
+    """
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        ours = module.split(".")[0] in _PACKAGE_ROOTS
+        ours = module.split(".")[0] in (*_PACKAGE_ROOTS, *beside)
         command = module == "__main__" and Path(frame.f_code.co_filename).stem == "latentroles"
         if not ours and not command:
             return frame.f_code.co_filename, frame.f_lineno

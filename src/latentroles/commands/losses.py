@@ -16,7 +16,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         description=(
             "Prints each loss of SPEC with the modules that it updates and what the check says of "
             "each latent, those of weight 0 too, as if they were on. Without SPEC: the shipped "
-            "losses, each on a live latent of three roles."
+            "losses, each on a live latent of every role."
         ),
     )
     add_spec(parser, optional=True)

@@ -96,8 +96,25 @@ def jepa_live_target(m: Tiny) -> Expr:
 @line
 def jepa_stopped_input(m: Tiny) -> Expr:
     """D(predictor(sg u_t, a_t), sg u_{t+1})"""
-    guess = m.mlp("predictor", DIM + ACTIONS)(concat(m.u.t[:-1].stop(), m.act))
-    return losses.mse(guess, m.u.t[1:].stop())
+    return losses.mse(m.predicted(m.u.stop()), m.u.t[1:].stop())
+
+
+@line
+def jepa_ema_target(m: Tiny) -> Expr:
+    """D(predictor(u_t, a_t), u'_{t+1}), u' by EMA targets of what makes u"""
+    return losses.mse(m.guess, m.kept.t[1:])
+
+
+@line
+def jepa_ema_both(m: Tiny) -> Expr:
+    """D(predictor(u'_t, a_t), u'_{t+1}): the mode "default" of the system jepa"""
+    return losses.mse(m.predicted(m.kept), m.kept.t[1:])
+
+
+@line
+def seqjepa(m: Tiny) -> Expr:
+    """1 - cos(predictor(u_t, a_t), target(x_{t+1})), the target an EMA of the encoder"""
+    return losses.cosine(m.guess, m.target("encoder")(m.x).t[1:])
 
 
 @line
@@ -231,6 +248,13 @@ def additivity_jump(m: Tiny) -> Expr:
 def kstep(m: Tiny) -> Expr:
     """the mean over k = 2..K of D(u_{t+k}, sg m_{t+k}), m a measurement of its own"""
     return losses.kstep(m.u, m.s.label("measured", (DIM,)), K)
+
+
+@line
+def pose_measure(m: Tiny) -> Expr:
+    """D(head(sg u_0, sg u_t), a measured pose): the head that kstep may compare with"""
+    head = m.mlp("head", 2 * DIM)
+    return losses.mse(head(concat(m.u.t[0].stop(), m.u.stop())), m.s.label("measured", (DIM,)))
 
 
 @line

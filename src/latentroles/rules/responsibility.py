@@ -181,15 +181,18 @@ def page() -> str:
         [
             "# Losses",
             "Which loss makes of which latent what. Each line is one loss in the smallest model "
-            "that it makes sense in, on a live latent u of three roles: PLACE is encoder(x_t), "
-            "DYNAMICS a recurrent state of frames and actions, POSE a sum of moves that are "
-            "computed from both; its u_{t+1} - u_t are those moves. sg is a stop, D the mean "
-            "squared error, K the horizon, u^ what a rollout imagines.",
+            "that it makes sense in, on a live latent u of five roles: PLACE and EQUIVARIANT "
+            "are encoder(x_t), DYNAMICS a recurrent state of frames and actions, POSE a sum of "
+            "moves that are computed from both; its u_{t+1} - u_t are those moves; AGGREGATE a "
+            "summary of two frames and the action between them. DESCRIPTOR has the contract of "
+            "PLACE. sg is a stop, D the mean squared error, K the horizon, u^ what a rollout "
+            "imagines, u' what EMA targets of the latent's modules make.",
             "- **declared**: its array function, of which kind it is, whether it *couples* the "
             "entries of the batch, and whether a constant latent scores badly in it. The rules see "
             "this of it, and the expressions around it.\n"
             "- **updates**: what it moves; *latent* are the modules that make u. Where "
-            "the gradient into u is stopped, what is left of the line is its heads.\n"
+            "the gradient into u is stopped, what is left of the line is its heads. A target "
+            "passes no gradient either: `jepa_ema_target` is to u what `jepa` is.\n"
             "- **on ...**: what `lr.check` says of that latent: the pressures that the loss puts "
             "on it, each with the severity that the role's contract gives it, if any; "
             "*live* where gradient arrives and no rule has a word on it; *isolated* where none "
