@@ -302,6 +302,11 @@ def test_an_encoder_that_fails_is_told_what_it_was_given():
     assert net.training
     with pytest.raises(EncoderError, match=r"<lambda> gives a dict, .* one array \(256, D\)"):
         lr.evaluate(lambda f: {"z": f}, pixels(), **QUICK)
+    sparse = lambda f: torch.tensor(f).flatten(1).float().to_sparse()  # noqa: E731
+    with pytest.raises(EncoderError, match=r"<lambda> gives a Tensor, .*Sparse"):
+        lr.evaluate(sparse, pixels(), **QUICK)
+    with pytest.raises(EncoderError, match=r"ndarray, .*complex128 is no type of real numbers"):
+        lr.evaluate(lambda f: f.reshape(len(f), -1) * 1j, pixels(), **QUICK)
     with pytest.raises(
         EncoderError, match=r"argument: 'actions'\. Fix: let it take frames, or see"
     ):
@@ -486,6 +491,64 @@ def test_a_dead_dimension_is_noted():
     visits = Visits(**COLUMNS)
     z = np.array([[0.0, 5, 1], [1, 5, 0], [0, 5, 1], [1, 5, 1]])
     assert measure(visits, z, only=["spreads"]).notes == ("1 of 3 dimensions never change: 1",)
+
+
+def vectors(kind):
+    """Four vectors in two dimensions, of an array library or type."""
+    import jax.numpy as jnp
+    import torch
+
+    z = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 1.0], [1.0, 0.5]])
+    return {
+        "float64": lambda: z,
+        "needs gradients": lambda: torch.tensor(z, requires_grad=True),
+        "torch bfloat16": lambda: torch.tensor(z).bfloat16(),
+        "jax": lambda: jnp.asarray(z),
+        "jax bfloat16": lambda: jnp.asarray(z).astype(jnp.bfloat16),
+        "lists": lambda: z.tolist(),
+        "objects": lambda: z.astype(object),
+        "large": lambda: 1e90 * z,
+        "ragged": lambda: [[0.0, 1.0], [1.0], [0.5, 1.0], [1.0]],
+        "none": lambda: None,
+        "text": lambda: [["0", "1"]] * 4,
+        "complex": lambda: z + 1j,
+        "torch complex": lambda: torch.tensor(z) + 1j,
+        "sparse": lambda: torch.tensor(z).to_sparse(),
+        "masked": lambda: np.ma.masked_array(z, z == 1),
+        "too large": lambda: 1e160 * z,
+        "too small": lambda: 1e-160 * z,
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["needs gradients", "torch bfloat16", "jax", "jax bfloat16", "lists", "objects", "large"],
+)
+def test_vectors_may_be_of_any_library(kind):
+    visits = Visits(**COLUMNS)
+    want = measure(visits, vectors("float64"), only=["retrieval", "spreads"]).values
+    found = measure(visits, vectors(kind), only=["retrieval", "spreads"]).values
+    assert found == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("ragged", r"one vector of real numbers .*got a list that is no such array \(setting"),
+        ("none", r"\(4, D\); got float64 \(\)"),
+        ("text", "got a list that is no such array .*<U1 is no type of real numbers"),
+        ("complex", "complex128 is no type of real numbers"),
+        ("torch complex", "complex128 is no type of real numbers"),
+        ("sparse", "a Tensor that is no such array"),
+        ("masked", "not finite at 4 of 4 visits"),
+        ("too large", r"numbers up to 1e\+160, whose squares no float holds"),
+        ("too small", "numbers up to 1e-160, whose squares no float holds"),
+    ],
+)
+def test_vectors_that_cannot_be_measured_are_refused(kind, message):
+    with pytest.raises(EncoderError, match=message) as told:
+        measure(Visits(**COLUMNS), vectors(kind), only=["spreads"])
+    assert str(told.value).startswith("test_evaluate.py:")
 
 
 def test_actions_that_are_not_known_do_not_leak():

@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, EncoderError, user_line
+from .arrays import as_numpy
 
 TAU = 8  # steps
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,11 +209,21 @@ def past_actions(actions: np.ndarray, offsets: np.ndarray, count: int) -> np.nda
 def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
     """An embedding as (N, D) float64; integers, such as the bytes of many frames, as they are.
 
+    Args:
+        z: an array of any library, or lists of numbers.
+
     Raises:
         EncoderError: it is not `count` finite vectors.
     """
-    array = np.asarray(z)
-    if array.ndim != 2 or len(array) != count or array.dtype.kind not in "fiub" or not array.size:
+    try:
+        array = np.asarray(z) if _plain(z) else as_numpy(z)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise EncoderError(
+            f"{user_line()}{what} gives one vector of real numbers for each of {count} visits, "
+            f"({count}, D); got a {type(z).__name__} that is no such array ({error}). Fix: give "
+            "one array, of numpy, PyTorch or JAX."
+        ) from error
+    if array.ndim != 2 or len(array) != count or not array.size:
         raise EncoderError(
             f"{user_line()}{what} gives one vector for each of {count} visits, ({count}, D); got "
             f"{array.dtype} {array.shape}. Fix: flatten each event, keep the order of the visits."
@@ -226,7 +238,20 @@ def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
             f"visits, the first at visit {int(bad.argmax())}: no distance can be measured. Fix: "
             "look for a division by zero, or for training that diverged."
         )
+    largest = float(np.abs(array).max())
+    if largest and not 1 / _LARGEST <= largest <= _LARGEST:
+        raise EncoderError(
+            f"{user_line()}{what} gives numbers up to {largest:.3g}, whose squares no float holds: "
+            f"up to {1 / _LARGEST:g} to {_LARGEST:g} can be measured. Fix: divide z by its "
+            "standard deviation, or look for training that diverged."
+        )
     return array
+
+
+def _plain(z: Any) -> bool:
+    """Whether it is an array of numbers already, whose type is kept."""
+    masked = isinstance(z, np.ma.MaskedArray)
+    return isinstance(z, np.ndarray) and not masked and z.dtype.kind in "fiub"
 
 
 def dead(z: np.ndarray) -> list[int]:
