@@ -450,6 +450,14 @@ def test_past_actions_end_at_the_start_of_an_episode():
 
 # Wrong input --------------------------------------------------------------------------------------
 
+
+def objects(*values):
+    """(n,) of the values as they are."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
 COLUMNS = {
     "place": np.array([0, 1, 0, 1]),
     "episode": np.array([0, 0, 1, 1]),
@@ -472,13 +480,57 @@ COLUMNS = {
         ({"actions": np.zeros((3, 2), int)}, r"actions has one row for each of the 4 visits"),
         ({"pose": np.zeros((4, 2))}, r"\(4, 3\); got float64 \(4, 2\)"),
         ({"view": np.zeros(4)}, "view has one value"),
-        ({"distance": np.zeros((3, 3))}, r"\(2, 2\); got \(3, 3\)"),
+        ({"distance": np.zeros((3, 3))}, r"numbers \(2, 2\); got float64 \(3, 3\)"),
         ({"distance": np.ones((2, 2)), "tolerance": 3.0}, "no two places are farther apart"),
+        ({"distance": [["a", "b"], ["b", "a"]]}, r"numbers \(2, 2\); got <U1"),
+        ({"distance": [[0, 1], [2, 0]]}, "from place 0 to 1 it is 1, and back 2"),
+        ({"distance": [[0, np.nan], [np.nan, 0]]}, "distance is at least 0; got nan"),
+        ({"distance": -np.eye(2)}, "distance is at least 0; got -1"),
+        ({"place": [[0], [1, 2], [0], [1]]}, "place is one array; got a list that is none"),
+        ({"nuisance": [0, 1, 0, 1]}, "nuisance maps names to columns; got list"),
+        ({"nuisance": {"light": [[0], [1, 2], [0], [1]]}}, "nuisance 'light' is one array"),
+        ({"nuisance": {"light": 1j * np.arange(4)}}, r"nuisance 'light' has .*complex128"),
+        ({"nuisance": {"light": objects([0], [1], [0], [1])}}, r"holds \[0\] \(list\)"),
+        ({"nuisance": {"light": objects("a", float("nan"), "b", "a")}}, r"holds nan \(float\)"),
     ],
 )
 def test_visits_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(DataError, match=message):
         Visits(**{**COLUMNS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tau": -1}, "Visits: tau must be a number of at least 0; received -1"),
+        ({"tau": "8"}, "Visits: tau must be a number"),
+        ({"tolerance": 1.0}, "tolerance=1.0 and distance=None. Fix: give the distance"),
+        ({"tolerance": -1.0, "distance": np.ones((2, 2))}, "tolerance must be a number of at"),
+    ],
+)
+def test_numbers_of_visits_that_mean_nothing_are_refused(changes, message):
+    with pytest.raises(SpecError, match=message):
+        Visits(**{**COLUMNS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lags": 2}, r"measure\(\): lags lists how many .*received 2\. Fix: pass a list"),
+        ({"lags": "12"}, "lags lists how many"),
+        ({"lags": [1.5]}, "lags .*must be an integer of at least 1; received 1.5"),
+        ({"lags": [-1]}, "received -1"),
+        ({"lags": ["1"]}, "received '1'"),
+        ({"seed": -1}, r"measure\(\): seed .*received -1"),
+        ({"seed": "0"}, "received '0'"),
+        ({"visits": np.zeros(4)}, r"measure\(visits, z\); received ndarray as visits"),
+    ],
+)
+def test_arguments_of_measure_that_mean_nothing_are_refused(arguments, message):
+    visits = arguments.pop("visits", None)
+    visits = Visits(**COLUMNS) if visits is None else visits
+    with pytest.raises(SpecError, match=message):
+        measure(visits, np.eye(4), **arguments)
 
 
 def test_places_that_all_look_alike_are_not_compared():
@@ -582,7 +634,6 @@ def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
         ({"lags": [99]}, DataError, "needs `actions` with 99 columns"),
         ({"episodes": 0}, SpecError, "episodes"),
         ({"nuisance": ["wind"]}, DataError, "nuisance= lists some of last; got 'wind'"),
-        ({"nuisance": "last"}, DataError, "nuisance= lists some of last"),
         ({"distance": "far"}, DataError, "distance= is None, 'grid', or a function"),
         ({"controls": {"constant": cells}}, SpecError, "'constant', which is measured anyway"),
         ({"steps": 1, "episodes": 1, "tau": 50}, DataError, "no place is visited again|one place"),
@@ -594,6 +645,87 @@ def test_arguments_that_mean_nothing_are_refused(arguments, error, message):
         both["standard_controls"] = True
     with pytest.raises(error, match=message):
         lr.evaluate(cells, shown(), **both)
+
+
+def silent(frames):
+    raise AssertionError("an encoder was called")
+
+
+class Unwalked:
+    """An environment in which nothing is walked."""
+
+    def __init__(self):
+        inner = shown()
+        self.name, self.actions, self.parameters = inner.name, inner.actions, inner.parameters
+        self.place, self.frame = inner.place, inner.frame
+
+    def reset(self, seed):
+        raise AssertionError("a walk was begun")
+
+    step = reset
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"lags": "12"}, SpecError, r"evaluate\(\): lags lists"),
+        ({"lags": [0]}, SpecError, "of at least 1; received 0"),
+        ({"lags": [True]}, SpecError, "received True"),
+        ({"seed": "0"}, SpecError, "seed .*received '0'"),
+        ({"tau": -1}, SpecError, "tau .*received -1"),
+        ({"tau": None}, SpecError, "tau .*received None"),
+        ({"tolerance": 1.0}, SpecError, "tolerance=1.0 and distance=None"),
+        ({"tolerance": "1", "distance": "grid"}, SpecError, "tolerance must be a number"),
+        ({"distance": "far"}, DataError, "distance= is None, 'grid', or a function"),
+        ({"distance": np.eye(5)}, DataError, "distance= is None, 'grid', or a function"),
+        ({"nuisance": "last"}, SpecError, r"nuisance lists names .*received 'last'"),
+        ({"nuisance": 3}, SpecError, "nuisance lists names"),
+        ({"nuisance": [3]}, SpecError, "nuisance lists names"),
+        ({"controls": [silent]}, SpecError, "controls maps names to encoders; received list"),
+        ({"controls": {1: silent}}, SpecError, "controls maps names to encoders"),
+        ({"controls": {"null": 3}}, EncoderError, "the control 'null' is a callable .*got int"),
+        ({"controls": {"constant": silent}}, SpecError, "'constant', which is measured anyway"),
+        ({"standard_controls": "no"}, SpecError, "standard_controls must be True or False"),
+        ({"name": 3}, SpecError, "name is text, for the table; received 3"),
+        ({"encode": [silent, 3]}, EncoderError, "an encoder is a callable .*got int"),
+        ({"encode": [silent, cells, silent]}, SpecError, "numbers 1 and 3 of these 3 are one"),
+    ],
+)
+def test_what_is_asked_is_checked_before_anything_is_walked(arguments, error, message):
+    both = {"encode": silent, **arguments}
+    with pytest.raises(error, match=message):
+        lr.evaluate(both.pop("encode"), Unwalked(), **both)
+
+
+def test_a_bound_method_is_one_encoder():
+    listening = Listening()
+    with pytest.raises(SpecError, match="numbers 1 and 2 of these 2 are one"):
+        lr.evaluate([listening.hear, listening.hear], Unwalked())
+    with pytest.raises(AssertionError, match="a walk was begun"):
+        lr.evaluate([listening.hear, Listening().hear], Unwalked())
+
+
+@pytest.mark.parametrize(
+    ("distance", "message"),
+    [
+        (lambda p: 1 / 0, "it raises ZeroDivisionError: division by zero"),
+        (lambda p: p, r"for places \(5, 1\) their distances, \(5, 5\); got \(5, 1\)"),
+        (lambda p: "far", "it raises TypeError"),
+        (lambda p: (p - p.T).clip(0), "from place 0 to 1 it is 0, and back 1"),
+        (lambda p: p - p.T, "distance is at least 0; got -4"),
+    ],
+)
+def test_a_distance_that_is_none_is_refused_before_anything_is_encoded(distance, message):
+    with pytest.raises(DataError, match=message):
+        lr.evaluate(silent, shown(), **QUICK, distance=distance)
+
+
+@pytest.mark.parametrize("place", [0.5, "here", (1, 2.5), None])
+def test_a_place_that_is_no_integer_is_not_rounded(place):
+    environment = shown()
+    environment.place = lambda state: place
+    with pytest.raises(DataError, match=r"'corridor' gives .* and the like\. Fix: round it"):
+        lr.evaluate(silent, environment, **QUICK)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from ..arguments import choice
 from ..errors import EncoderError, LatentrolesError, user_line
 from ..plan.inputs import encoded_columns
 from .arrays import as_numpy
+from .asked import called
 from .sources import Source
 from .visits import checked
 
@@ -43,13 +44,7 @@ def encoded(encode: Encode, source: Source, reads: str = "frame") -> np.ndarray:
         EncoderError: it is not callable, fails, or does not give one finite vector for each frame.
     """
     choice("evaluate()", "reads", reads, READS)
-    if not callable(encode):
-        raise EncoderError(
-            f"{user_line()}an encoder is a callable from frames to vectors, got "
-            f"{type(encode).__name__}. Fix: pass a function, such as "
-            "`lambda frames: model.encode(frames[:, None], 'z')[:, 0]`; for an array of vectors, "
-            "`latentroles.evaluate.measured.measure(visits, z)`."
-        )
+    called(encode)
     parts = []
     if reads == "history":
         for episode, rows in enumerate(source.episodes):

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import POSITIVE, choice, integer, real
+from ..arguments import POSITIVE, boolean, choice, integer, real
 from ..errors import SpecError, user_line
+from . import asked
 from . import controls as known
 from .encoders import READS, Encode, encoded, repeats
 from .evaluation import Evaluation
@@ -69,14 +70,18 @@ def evaluate(
         distance, tolerance: as for `sources.read`.
 
     Raises:
+        SpecError: an argument means nothing; said before anything is walked.
         EncoderError: an encoder fails, or does not give one finite vector for each frame.
         DataError: one place only, no revisits, or data that cannot be read.
         PluginError: scikit-learn or scipy is not installed.
     """
     choice("evaluate()", "reads", reads, READS)
     margin, only = real("evaluate()", "margin", margin, POSITIVE), families(only)
-    lags = [integer("evaluate()", "lags", k, "steps back") for k in lags]
-    encoders = _encoders(encode)
+    lags = asked.lags("evaluate()", lags)
+    standard = STANDARD if boolean("evaluate()", "standard_controls", standard_controls) else {}
+    encoders, controls = asked.encoders(encode), asked.controls(controls, tuple(standard))
+    if not isinstance(name, str):
+        raise SpecError(f"{user_line()}evaluate(): name is text, for the table; received {name!r}.")
     source = read(
         env_or_data,
         reads=reads,
@@ -105,17 +110,11 @@ def evaluate(
     still = [repeats(e, source, reads, z) for e, z in zip(encoders, found, strict=True)]
     seeds = tuple(measured(z, "the encoder") for z in found)
     beside: dict[str, Measured] = {}
-    for label, control in (controls or {}).items():
-        if standard_controls and label in STANDARD:
-            raise SpecError(
-                f"{user_line()}controls= holds a control {label!r}, which is measured anyway. Fix: "
-                "give it another name."
-            )
+    for label, control in controls.items():
         beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
-    if standard_controls:
-        for label, make in STANDARD.items():
-            exact = known.MOST_FRAMES if label == "raw frame" else None
-            beside[label] = measured(make(source, found[0], seed), f"the control {label!r}", exact)
+    for label, make in standard.items():
+        exact = known.MOST_FRAMES if label == "raw frame" else None
+        beside[label] = measured(make(source, found[0], seed), f"the control {label!r}", exact)
     visits = source.visits
     return Evaluation(
         name=name,
@@ -142,11 +141,3 @@ STANDARD: dict[str, Callable[[Source, np.ndarray, int], np.ndarray]] = {
     "dead-reckoned": lambda source, z, seed: known.dead_reckoned(source.visits),
     "shuffled places": lambda source, z, seed: known.shuffled(z, seed),
 }
-
-
-def _encoders(encode: Any) -> list[Encode]:
-    """The encoder of each seed."""
-    found = list(encode) if isinstance(encode, list | tuple) else [encode]
-    if not found:
-        raise SpecError(f"{user_line()}evaluate takes an encoder, or one for each seed; got none.")
-    return found
