@@ -572,6 +572,13 @@ def vectors(kind):
     }[kind]()
 
 
+def test_what_measure_takes_and_gives_has_names_at_the_top():
+    """`lr.evaluate` is a function: nothing is reached through it."""
+    visits = lr.Visits(**COLUMNS)
+    assert isinstance(lr.measure(visits, vectors("float64"), only=["spreads"]), lr.Measured)
+    assert (lr.measure, lr.Visits) == (measure, Visits)
+
+
 @pytest.mark.parametrize(
     "kind",
     ["needs gradients", "torch bfloat16", "jax", "jax bfloat16", "lists", "objects", "large"],
@@ -615,7 +622,7 @@ def test_actions_that_are_not_known_do_not_leak():
         (lambda f: f[:, 0], "one vector for each"),
         (lambda f: f[:, :0], "one vector for each"),
         (lambda f: np.where(f == f[:1], np.nan, f), "not finite at"),
-        (3, "an encoder is a callable from frames to vectors, got int"),
+        (3, r"a callable from frames to vectors, got int.*`lr\.measure\(visits, z\)`"),
     ],
 )
 def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
