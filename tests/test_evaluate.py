@@ -866,6 +866,11 @@ def test_a_run_that_was_not_trained_to_its_end_is_noted(runs, tmp_path, capsys):
     there = ["--env", "corridor", "--episodes", "6", "--steps", "20"]
     assert said(cut, *there).count(note) == 1
     assert note in said(str(runs / "jax"), *there, "--control", f"null={cut}")
+    held = checkpoint.load(Path(cut), "best")
+    checkpoint.save(Path(cut), held.arrays, {**held.record, "step": 2}, name="best")
+    best = f"{cut} was interrupted: its best weights are those after 2 of 9 steps"
+    assert best in said(cut, "--which", "best")
+    assert best in said(cut, "--which", "best", *there)
     broken = copied("broken", "jax", step=0, status="failed", error="TrainingError: no")
     both = said(cut, broken, *there)
     assert note in both
@@ -912,7 +917,7 @@ def test_what_a_latent_reads_is_found_out(runs):
         (["torch", "-p", "cells=3"], "-p and --config set arguments of an environment"),
         (["torch", "--data", "model.py"], "not an HDF5 file"),
         (["torch", "--control", "null"], "--control takes NAME=RUN"),
-        (["torch", "--json", "nowhere/found.json"], "its folder does not exist"),
+        (["torch", "--json", "nowhere/found.json"], "the folder nowhere does not exist"),
         (["torch", "--margin", "0"], "margin must be a number greater than 0"),
     ],
 )

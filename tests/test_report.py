@@ -194,13 +194,63 @@ def test_the_command(folder, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["{empty}"], "holds no run"),
-        (["{run}", "--out", "{empty}/no/such/page.html"], "could not be written"),
+        (["{run}", "--out", "{empty}/no/such/page.html"], "page.html could not be written"),
+        (["{run}", "--out", "{empty}"], "it is a folder itself"),
+        (["{empty}/no", "--out", "{empty}/no/such/page.html"], "page.html could not be written"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments, message, folder, tmp_path, capsys):
     given = [a.format(empty=tmp_path, run=folder) for a in arguments]
     assert main(["report", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def damaged(folder, name):
+    """Cuts a file of a run short; its path."""
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "spec.json"])
+def test_a_damaged_file_is_named_and_no_page_is_written(name, folder, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.html"))
+    path = damaged(copy, name)
+    assert main(["report", str(copy)]) == 2
+    assert f"{path} is" in capsys.readouterr().err
+    assert not (copy / "report.html").exists()
+
+
+def test_a_file_that_is_no_spec_is_named(folder, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    for text in ("[]", json.dumps({**json.loads((copy / "spec.json").read_text()), "nodes": 3})):
+        (copy / "spec.json").write_text(text)
+        for command in ("report", "evaluate"):
+            assert main([command, str(copy)]) == 2
+            assert f"{copy / 'spec.json'} holds no spec" in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint_has_a_page(folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    (copy / "checkpoint.safetensors").unlink()
+    assert "Not measured:" in write_report(copy).read_text()
+
+
+def test_the_environment_that_is_walked_has_arguments(walked, tmp_path, capsys):
+    command = ["report", str(walked / "run"), "--out", str(tmp_path / "page.html")]
+    seen = ["-p", "pixels=true", "-p", "last_action=true"]
+    assert main([*command, "--env", "corridor", *seen]) == 0
+    assert "leak: last" in (tmp_path / "page.html").read_text()
+    capsys.readouterr()
+    for arguments, message in (
+        (["--env", "corridor", "-p", "rooms=3"], "no argument 'rooms'"),
+        (seen, "-p and --config set arguments of an environment"),
+    ):
+        assert main([*command, *arguments]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_damaged_file_is_left_as_it_is(folder, tmp_path, capsys):

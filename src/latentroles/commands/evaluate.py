@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentroles.commands.parameter_files import ParameterFile
-from latentroles.commands.specs import read_parameters
-from latentroles.errors import DataError, SpecError
+from latentroles.commands.measured_on import add_measured_on, measured_on
+from latentroles.commands.outputs import output, write
+from latentroles.errors import SpecError
 from latentroles.evaluate.measured import FAMILIES
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
 from latentroles.spec import Spec
@@ -27,27 +27,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders: one for each seed")
     option = parser.add_argument
     option("--latent", metavar="NAME", help="default the first with the role PLACE")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--data", metavar="FILE", help="trajectories (HDF5) with places")
-    where.add_argument(
-        "--env", metavar="NAME", help="an environment to walk in; -p sets its arguments"
-    )
-    option(
-        "-p",
-        "--parameter",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="an argument of the environment of --env, such as -p cells=9; may be repeated",
-    )
-    option(
-        "--config",
-        metavar="FILE",
-        dest="parameter",
-        type=ParameterFile,
-        action="append",
-        help="arguments of that environment from YAML, JSON or TOML; -p overrides them",
-    )
+    add_measured_on(parser)
     option("--episodes", type=int, default=64, metavar="N", help="walks in --env; default 64")
     option("--steps", type=int, default=100, metavar="N", help="actions of a walk; default 100")
     option("--seed", type=int, default=0, metavar="N", help="of walks and draws; default 0")
@@ -74,18 +54,20 @@ def run(arguments: argparse.Namespace) -> int:
     from latentroles.evaluate.evaluate import evaluate
     from latentroles.train import load
 
-    folders = [Path(folder) for folder in arguments.runs]
+    folders, which = [Path(folder) for folder in arguments.runs], arguments.which
     spec = _spec(folders)
     latent = arguments.latent or place_latent(spec, folders[0])
-    target = _writable(arguments.json)
-    data, remarks = _data(arguments, folders[0])
+    target = output("--json", arguments.json)
+    data, remarks = measured_on(arguments), ()
+    if data is None:
+        data, remarks = own_data(folders[0], which)
 
     def model(folder: Path) -> Any:
-        return load(folder, which=arguments.which, device=arguments.device)
+        return load(folder, which=which, device=arguments.device)
 
     encoders = [latent_encoder(model(folder), latent) for folder in folders]
     reads = encoders[0][1]
-    remarks = [text for folder in folders for text in unfinished(folder)] + list(remarks)
+    remarks = [text for folder in folders for text in unfinished(folder, which)] + list(remarks)
     controls = {"untrained": latent_encoder(untrained(folders[0], arguments.device), latent)}
     for assignment in arguments.control:
         label, equals, folder = assignment.partition("=")
@@ -97,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         if label in controls:
             raise SpecError(f"There are two controls named {label!r}; give each a name of its own.")
         controls[label] = latent_encoder(model(Path(folder)), latent)
-        remarks += unfinished(Path(folder))
+        remarks += unfinished(Path(folder), which)
     for label, (_, other) in controls.items():
         if other != reads:
             raise SpecError(
@@ -121,13 +103,13 @@ def run(arguments: argparse.Namespace) -> int:
     found = replace(found, remarks=tuple(dict.fromkeys([*remarks, *found.remarks])))
     print(found.table())
     if target is not None:
-        _write(target, json.dumps(found.to_json(), allow_nan=False, indent=1))
+        write(target, json.dumps(found.to_json(), allow_nan=False, indent=1))
     return 0
 
 
 def _spec(folders: list[Path]) -> Spec:
     """The spec of all runs; SpecError where they are not seeds of one."""
-    from latentroles.train.run import read_run, read_spec
+    from latentroles.train.run import read_run, spec_of
 
     runs = [(folder, read_run(folder)) for folder in folders]
     first = runs[0][1]
@@ -144,39 +126,4 @@ def _spec(folders: list[Path]) -> Spec:
             f"Several runs count as seeds, and two of these have the same: {listed}. Give each "
             "seed once."
         )
-    return Spec.from_json(read_spec(folders[0]))
-
-
-def _data(arguments: argparse.Namespace, folder: Path) -> tuple[Any, tuple[str, ...]]:
-    """What to measure on, and what is to be said of it."""
-    from latentroles import plugins
-
-    if arguments.env is not None:
-        factory = plugins.environment(arguments.env)
-        return factory(**read_parameters(factory, arguments.parameter)), ()
-    if arguments.parameter:
-        raise SpecError(
-            "-p and --config set arguments of an environment: give --env NAME, or leave them away."
-        )
-    if arguments.data is not None:
-        return arguments.data, ()
-    return own_data(folder)
-
-
-def _writable(path: str | None) -> Path | None:
-    """Where JSON goes, if its folder is there: before minutes are spent, not after."""
-    if path is None:
-        return None
-    target = Path(path)
-    if not target.parent.is_dir() or target.is_dir():
-        raise DataError(f"--json {path}: its folder does not exist, or it is a folder itself.")
-    return target
-
-
-def _write(path: Path, text: str) -> None:
-    from latentroles.files import replace_files
-
-    try:
-        replace_files({path: text.encode()})
-    except OSError as error:
-        raise DataError(f"{path} could not be written: {error.strerror or error}.") from error
+    return spec_of(folders[0])

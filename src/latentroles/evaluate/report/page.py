@@ -16,8 +16,8 @@ from latentroles.files import replace_files
 from latentroles.routes import routes
 from latentroles.rules import check
 from latentroles.spec import Spec
-from latentroles.train import load, metrics
-from latentroles.train.run import read_run, read_spec
+from latentroles.train import checkpoint, load, metrics
+from latentroles.train.run import read_run, spec_of
 
 from . import figures, loops
 from .routemap import route_map
@@ -68,8 +68,10 @@ def write_report(
 
 def render(folder: Path, data: Any = None, latent: str | None = None) -> str:
     """The page of a run folder as HTML; arguments as for `write_report`."""
-    run, spec = read_run(folder), Spec.from_json(read_spec(folder))
+    run, spec = read_run(folder), spec_of(folder)
     rows = metrics.read(folder / metrics.METRICS)
+    if (folder / checkpoint.TENSORS).exists():
+        checkpoint.load(folder)  # a damaged one is an error, not a page without loops
     report, table = check(spec), routes(spec)
     measured = [_loops(folder, spec, data, latent), _pictures(folder), _collapse(rows)]
     sections = [
