@@ -1,10 +1,12 @@
 """`lr.evaluate` and `latentroles evaluate`, end to end: M14, verdicts, data, and wrong input."""
 
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from latentroles.evaluate.controls import dead_reckoned, views_of
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.measured import METRICS, measure
 from latentroles.evaluate.narrow import narrowed
+from latentroles.evaluate.progress import counted
 from latentroles.evaluate.runs import own_data, unfinished
 from latentroles.evaluate.sources import read
 from latentroles.evaluate.visits import Visits, past_actions
@@ -107,6 +110,45 @@ def test_every_control_stands_beside_every_metric():
         assert best == 1.0 >= found.controls["shuffled places"].values[name] + 0.3
     assert found.controls["dead-reckoned"].values["reckoning"] == pytest.approx(1)
     assert found.controls["constant"].degenerate
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_told_what_is_measured_and_nothing_else_is(monkeypatch):
+    for name, value in {"CI": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    told = {}
+    for name, stream, display in (
+        ("terminal", Terminal(), True),
+        ("file", io.StringIO(), True),
+        ("unasked", Terminal(), False),
+    ):
+        monkeypatch.setattr(sys, "stderr", stream)
+        only = {**QUICK, "standard_controls": True}
+        lr.evaluate([cells, frame_id], shown(), controls={"null": cells}, **only, display=display)
+        told[name] = stream.getvalue()
+    lines = told["terminal"].split("\r\033[K")
+    assert lines[1:5] == [
+        "measuring encoder, 1 of 9",
+        "measuring encoder, 2 of 9",
+        "measuring null, 3 of 9",
+        "measuring oracle place, 4 of 9",
+    ]
+    assert lines[9:] == ["measuring shuffled places, 9 of 9", ""]
+    assert told["file"] == told["unasked"] == ""
+
+
+def test_a_line_of_progress_is_gone_when_measuring_fails(monkeypatch):
+    for name, value in {"CI": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    with suppress(DataError), counted(2, stream=stream) as say:
+        say("z")
+        raise DataError("mine")
+    assert stream.getvalue() == "\r\033[Kmeasuring z, 1 of 2\r\033[K"
 
 
 def test_walks_are_the_same_for_the_same_seed():

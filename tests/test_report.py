@@ -15,7 +15,9 @@ from latentroles import plugins
 from latentroles.cli import main
 from latentroles.data import collect
 from latentroles.evaluate import controls, sources
+from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.report import embedding
+from latentroles.evaluate.report import page as pages
 from latentroles.evaluate.report.layout import columns
 from latentroles.evaluate.report.page import write_report
 from latentroles.evaluate.report.routemap import route_map
@@ -136,6 +138,22 @@ def test_loops_are_measured_and_shown(walked):
     assert len(names) == len(set(names))
 
 
+def test_a_latent_is_walked_and_encoded_once(walked, tmp_path, monkeypatch):
+    opened, encoded = [], []
+    read = sources.read
+
+    def noting(*given):
+        encode, reads = latent_encoder(*given)
+        return lambda frames: encoded.append(len(frames)) or encode(frames), reads
+
+    monkeypatch.setattr(pages, "latent_encoder", noting)
+    monkeypatch.setattr(sources, "read", lambda *a, **k: opened.append(a) or read(*a, **k))
+    write_report(walked / "run", tmp_path / "page.html", data=walked / "walks.h5")
+    frames = 6 * 17
+    assert len(opened) == 1
+    assert sorted(encoded) == [frames // 2, frames, frames]  # again for G0, and the untrained one
+
+
 def test_a_run_that_was_not_trained_to_its_end_says_so(walked, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(walked / "run", copy)
@@ -239,18 +257,20 @@ def test_a_run_without_a_checkpoint_has_a_page(folder, tmp_path):
     assert "Not measured:" in write_report(copy).read_text()
 
 
-def test_the_environment_that_is_walked_has_arguments(walked, tmp_path, capsys):
-    command = ["report", str(walked / "run"), "--out", str(tmp_path / "page.html")]
-    seen = ["-p", "pixels=true", "-p", "last_action=true"]
+def test_the_environment_that_is_walked_has_arguments(folder, monkeypatch, capsys):
+    walked = []
+    noting = lambda folder, out, *, data, latent: walked.append(data)  # noqa: E731
+    monkeypatch.setattr(pages, "write_report", noting)
+    command, seen = ["report", str(folder)], ["-p", "cells=4", "-p", "noop=true"]
     assert main([*command, "--env", "corridor", *seen]) == 0
-    assert "leak: last" in (tmp_path / "page.html").read_text()
-    capsys.readouterr()
+    assert {"cells": 4, "noop": True}.items() <= walked.pop().parameters.items()
     for arguments, message in (
         (["--env", "corridor", "-p", "rooms=3"], "no argument 'rooms'"),
         (seen, "-p and --config set arguments of an environment"),
     ):
         assert main([*command, *arguments]) == 2
         assert message in capsys.readouterr().err
+    assert not walked
 
 
 def test_a_damaged_file_is_left_as_it_is(folder, tmp_path, capsys):

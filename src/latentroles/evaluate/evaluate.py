@@ -15,6 +15,7 @@ from .encoders import READS, Encode, encoded, repeats
 from .evaluation import Evaluation
 from .leakage import LAGS
 from .measured import FAMILIES, Measured, families, measure
+from .progress import counted
 from .sources import Source, read
 from .visits import TAU
 
@@ -43,6 +44,7 @@ def evaluate(
     tau: int = TAU,
     distance: str | Callable[[np.ndarray], np.ndarray] | None = None,
     tolerance: float = 0.0,
+    display: bool = True,
 ) -> Evaluation:
     """Measures whether an encoder's z is the same where the place is.
 
@@ -68,6 +70,7 @@ def evaluate(
         episodes, steps, seed: of the walks; `seed` of all that is drawn, too.
         tau: steps; nearer visits of an episode are not compared.
         distance, tolerance: as for `sources.read`.
+        display: whether to show at a terminal what is being measured.
 
     Raises:
         SpecError: an argument means nothing; said before anything is walked.
@@ -82,6 +85,7 @@ def evaluate(
     encoders, controls = asked.encoders(encode), asked.controls(controls, tuple(standard))
     if not isinstance(name, str):
         raise SpecError(f"{user_line()}evaluate(): name is text, for the table; received {name!r}.")
+    display = boolean("evaluate()", "display", display)
     source = read(
         env_or_data,
         reads=reads,
@@ -93,6 +97,47 @@ def evaluate(
         distance=distance,
         tolerance=tolerance,
     )
+    found, _ = evaluated(
+        source,
+        encoders,
+        reads=reads,
+        controls=controls,
+        standard=standard,
+        name=name,
+        only=only,
+        lags=lags,
+        margin=margin,
+        seed=seed,
+        display=display,
+    )
+    return found
+
+
+STANDARD: dict[str, Callable[[Source, np.ndarray, int], np.ndarray]] = {
+    "oracle place": lambda source, z, seed: known.oracle(source.visits),
+    "raw frame": lambda source, z, seed: known.raw_frames(source.frames),
+    "constant": lambda source, z, seed: known.constant(source.visits),
+    "time index": lambda source, z, seed: known.time_index(source.visits),
+    "dead-reckoned": lambda source, z, seed: known.dead_reckoned(source.visits),
+    "shuffled places": lambda source, z, seed: known.shuffled(z, seed),
+}
+
+
+def evaluated(
+    source: Source,
+    encoders: Sequence[Encode],
+    *,
+    reads: str,
+    controls: Mapping[str, Encode],
+    name: str,
+    standard: Mapping[str, Callable[[Source, np.ndarray, int], np.ndarray]] = STANDARD,
+    only: Sequence[str] = FAMILIES,
+    lags: Sequence[int] = LAGS,
+    margin: float = MARGIN,
+    seed: int = 0,
+    display: bool = True,
+) -> tuple[Evaluation, list[np.ndarray]]:
+    """What `evaluate` does once there are frames; and z, (N, D), of each encoder."""
 
     def measured(z: np.ndarray, what: str, exact: int | None = None) -> Measured:
         return measure(
@@ -106,17 +151,23 @@ def evaluate(
             exact=exact,
         )
 
-    found = [encoded(each, source, reads) for each in encoders]
-    still = [repeats(e, source, reads, z) for e, z in zip(encoders, found, strict=True)]
-    seeds = tuple(measured(z, "the encoder") for z in found)
-    beside: dict[str, Measured] = {}
-    for label, control in controls.items():
-        beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
-    for label, make in standard.items():
-        exact = known.MOST_FRAMES if label == "raw frame" else None
-        beside[label] = measured(make(source, found[0], seed), f"the control {label!r}", exact)
+    with counted(len(encoders) + len(controls) + len(standard), display) as say:
+        found = [encoded(each, source, reads) for each in encoders]
+        still = [repeats(e, source, reads, z) for e, z in zip(encoders, found, strict=True)]
+        seeds, beside = [], {}
+        for z in found:
+            say(name)
+            seeds.append(measured(z, "the encoder"))
+        for label, control in controls.items():
+            say(label)
+            beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
+        for label, make in standard.items():
+            say(label)
+            exact = known.MOST_FRAMES if label == "raw frame" else None
+            z = make(source, found[0], seed)
+            beside[label] = measured(z, f"the control {label!r}", exact)
     visits = source.visits
-    return Evaluation(
+    evaluation = Evaluation(
         name=name,
         environment=source.name,
         reads=reads,
@@ -126,18 +177,9 @@ def evaluate(
         varied=visits.varied,
         aliased=float((visits.alias >= 0).mean()),
         nuisances=tuple(visits.codes),
-        seeds=seeds,
+        seeds=tuple(seeds),
         controls=beside,
         margin=margin,
         remarks=() if all(still) else (_MOVES,),
     )
-
-
-STANDARD: dict[str, Callable[[Source, np.ndarray, int], np.ndarray]] = {
-    "oracle place": lambda source, z, seed: known.oracle(source.visits),
-    "raw frame": lambda source, z, seed: known.raw_frames(source.frames),
-    "constant": lambda source, z, seed: known.constant(source.visits),
-    "time index": lambda source, z, seed: known.time_index(source.visits),
-    "dead-reckoned": lambda source, z, seed: known.dead_reckoned(source.visits),
-    "shuffled places": lambda source, z, seed: known.shuffled(z, seed),
-}
+    return evaluation, found

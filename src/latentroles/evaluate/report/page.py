@@ -9,8 +9,8 @@ from typing import Any
 
 from latentroles.errors import LatentrolesError, PluginError
 from latentroles.evaluate import curves, sources
-from latentroles.evaluate.encoders import encoded, latent_encoder
-from latentroles.evaluate.evaluate import evaluate
+from latentroles.evaluate.encoders import latent_encoder
+from latentroles.evaluate.evaluate import evaluated
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
 from latentroles.files import replace_files
 from latentroles.routes import routes
@@ -111,9 +111,8 @@ def _loops(folder: Path, spec: Spec, data: Any, latent: str | None) -> Section:
         where, remarks = own_data(folder) if data is None else (data, unfinished(folder))
         encode, reads = latent_encoder(load(folder), chosen)
         before, _ = latent_encoder(untrained(folder, None), chosen)
-        found = evaluate(encode, where, reads=reads, controls={"untrained": before}, name=chosen)
-        source = sources.read(where, reads=reads)
-        z = encoded(encode, source, reads)
+        source, control = sources.read(where, reads=reads), {"untrained": before}
+        found, (z,) = evaluated(source, [encode], reads=reads, controls=control, name=chosen)
     except LatentrolesError as error:
         if data is not None or latent is not None:
             raise
