@@ -46,7 +46,7 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {
 COLUMNS = {
     "r1_hard": "hard R@1",
     "r1_hard_chance": "chance",
-    "lcr_unlike": "LCR",
+    "lcr_unlike": "LCR, unlike frames",
     "w": "W",
     "leak": "leak of the action, bits",
     "leak_control": "permuted",
@@ -237,7 +237,8 @@ def summary() -> str:
         lines += [
             f"### {environment} on {backend}",
             "",
-            "| objective | rule on z | ladder gap | hard R@1 | LCR | leak of the action, bits |",
+            "| objective | rule on z | ladder gap | hard R@1 | LCR, unlike frames | "
+            "leak of the action, bits |",
             "|---|---|---|---|---|---|",
         ]
         for objective in list(OBJECTIVES)[1:]:
