@@ -880,6 +880,33 @@ def test_seeds_of_both_backends_are_evaluated(runs, monkeypatch, capsys):
     assert "untrained" in found["controls"]
 
 
+def test_lags_and_tau_are_those_of_the_command(runs, tmp_path, capsys):
+    there = ["--env", "corridor", "--episodes", "6", "--steps", "20", "--seed", "1"]
+    command = ["evaluate", f"{runs}/torch", *there, "--json", f"{tmp_path}/found.json"]
+
+    def found(*more):
+        assert main([*command, *more]) == 0
+        return json.loads((tmp_path / "found.json").read_text())["encoders"][0]
+
+    assert list(found("--only", "leakage", "--lags", "1,3")["actions"]) == ["1", "3"]
+    assert found("--only", "leakage", "--lags", "none")["actions"] == {}
+    near, far = (found("--only", "retrieval", "--tau", tau)["pairs"][0] for tau in ("2", "15"))
+    assert near > far
+    with pytest.raises(SystemExit):
+        main(["evaluate", "run", "--lags", "one"])
+    assert "with commas between, such as 1,2, or none; not 'one'" in capsys.readouterr().err
+
+
+def test_that_losses_have_no_null_beside_them_is_noted(runs, capsys):
+    there = ["--env", "corridor", "--episodes", "6", "--steps", "20", "--only", "spreads"]
+    note = "note: no control 'regulariser only'"
+    assert main(["evaluate", f"{runs}/torch", *there]) == 0
+    assert capsys.readouterr().out.count(note) == 1
+    null = ["--control", f"regulariser only={runs}/jax"]
+    assert main(["evaluate", f"{runs}/torch", *there, *null]) == 0
+    assert note not in capsys.readouterr().out
+
+
 def test_a_latent_with_memory_is_read_from_histories(runs, capsys):
     command = ["evaluate", f"{runs}/torch", "--latent", "h", "--only", "spreads"]
     assert main([*command, "--env", "corridor", "--episodes", "6", "--steps", "20"]) == 0
@@ -961,6 +988,8 @@ def test_what_a_latent_reads_is_found_out(runs):
         (["torch", "--control", "null"], "--control takes NAME=RUN"),
         (["torch", "--json", "nowhere/found.json"], "the folder nowhere does not exist"),
         (["torch", "--margin", "0"], "margin must be a number greater than 0"),
+        (["torch", "--lags", "1,0"], "lags .*received 0"),
+        (["torch", "--tau", "-1"], "tau .*received -1"),
     ],
 )
 def test_a_wrong_command_is_told(runs, arguments, message, monkeypatch, capsys):

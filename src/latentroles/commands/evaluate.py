@@ -9,9 +9,16 @@ from typing import Any
 from latentroles.commands.measured_on import add_measured_on, measured_on
 from latentroles.commands.outputs import output, write
 from latentroles.errors import SpecError
+from latentroles.evaluate.leakage import LAGS
 from latentroles.evaluate.measured import FAMILIES
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
+from latentroles.evaluate.visits import TAU
 from latentroles.spec import Spec
+
+_NO_NULL = (
+    "no control 'regulariser only': what a loss does to z shows beside a run without it. Train "
+    "one, and give --control 'regulariser only=RUN'"
+)
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
@@ -41,6 +48,21 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     )
     option(
         "--nuisance", action="append", metavar="NAME", help="a label that is one; may be repeated"
+    )
+    option(
+        "--lags",
+        type=_lags,
+        default=LAGS,
+        metavar="K,K",
+        help="how many steps back the actions lie whose leakage is measured, such as 1,2,4; none "
+        f"for none; default {','.join(map(str, LAGS))}",
+    )
+    option(
+        "--tau",
+        type=int,
+        default=TAU,
+        metavar="N",
+        help=f"steps; nearer visits of an episode are not compared; default {TAU}",
     )
     option("--margin", type=float, default=0.1, help="the LCR that counts as the same; default 0.1")
     option("--which", choices=["last", "best"], default="last", help="checkpoint; default last")
@@ -94,11 +116,15 @@ def run(arguments: argparse.Namespace) -> int:
         name=latent,
         nuisance=arguments.nuisance,
         only=arguments.only or FAMILIES,
+        lags=arguments.lags,
         margin=arguments.margin,
         episodes=arguments.episodes,
         steps=arguments.steps,
         seed=arguments.seed,
+        tau=arguments.tau,
     )
+    if not arguments.control and len(spec.losses) > 1:
+        remarks.append(_NO_NULL)
     # What own_data says of the first run is said once.
     found = replace(found, remarks=tuple(dict.fromkeys([*remarks, *found.remarks])))
     print(found.table())
@@ -127,3 +153,12 @@ def _spec(folders: list[Path]) -> Spec:
             "seed once."
         )
     return spec_of(folders[0])
+
+
+def _lags(text: str) -> tuple[int, ...]:
+    try:
+        return () if text == "none" else tuple(int(k) for k in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"whole numbers with commas between, such as 1,2, or none; not {text!r}"
+        ) from None
