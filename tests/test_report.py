@@ -197,6 +197,57 @@ def test_the_page_stands_alone(folder):
         assert name in page
 
 
+def styles(page):
+    """The rules of a page's stylesheet, (media, selector, property, value), in their order."""
+    css = re.sub(r"/\*.*?\*/", "", re.search(r"<style>(.*?)</style>", page, re.S)[1], flags=re.S)
+    found = []
+    for media, inside, plain in re.findall(
+        r"@media ([^{]*)\{((?:[^{}]*\{[^{}]*\})*)[^{}]*\}|([^{}@]*\{[^{}]*\})", css
+    ):
+        for selectors, body in re.findall(r"([^{}]*)\{([^{}]*)\}", inside or plain):
+            for selector in selectors.split(","):
+                for line in filter(None, map(str.strip, body.split(";"))):
+                    name, _, value = line.partition(":")
+                    found.append((media.strip(), selector.strip(), name.strip(), value.strip()))
+    return found
+
+
+def weight(selector):
+    """(names, classes, elements) of a selector: of two rules the greater one holds."""
+    counted = [re.findall(kind, selector) for kind in (r"#\w", r"[.\[]\w|:\w", r"(?:^|\s)[a-z*]")]
+    return tuple(map(len, counted))
+
+
+def test_what_paper_cannot_do_is_not_printed_and_what_it_shows_is_not_cut_off(folder):
+    page = write_report(folder).read_text()
+    rules = styles(page)
+    paper = {(selector, name): value for m, selector, name, value in rules if m == "print"}
+    for selector, there in (("nav", "<nav "), ("#said", 'id="said"'), (".hint", 'class="hint"')):
+        assert paper[selector, "display"] == "none"
+        assert there in page
+    assert paper[".wide", "overflow"] == "visible"
+    assert paper[".map", "min-width"] == "0"
+    assert paper["td.number", "white-space"] == "normal"
+    for selector in (".finding", "figure", "tr"):
+        assert paper[selector, "break-inside"] == "avoid"
+
+
+def test_the_styles_of_paper_weigh_as_much_as_those_of_the_screen(folder):
+    rules = styles(write_report(folder).read_text())
+    overridden = 0
+    for at, (media, selector, name, _) in enumerate(rules):
+        if media != "print":
+            continue
+        for other, (where, screen, what, _) in enumerate(rules):
+            kin = what.partition("-")[0] == name.partition("-")[0]
+            if where == "print" or not kin or screen.split()[-1] != selector.split()[-1]:
+                continue
+            overridden += 1
+            assert weight(selector) >= weight(screen), (selector, screen, name)
+            assert at > other, (selector, screen, name)
+    assert overridden >= 4  # the body's width and font, what is wide, the map, numbers
+
+
 def test_equal_runs_have_equal_pages(folder, tmp_path):
     first = write_report(folder, tmp_path / "1.html").read_bytes()
     assert write_report(folder, tmp_path / "2.html").read_bytes() == first
