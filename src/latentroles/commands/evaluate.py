@@ -54,8 +54,8 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         type=_lags,
         default=LAGS,
         metavar="K,K",
-        help="how many steps back the actions lie whose leakage is measured, such as 1,2,4; none "
-        f"for none; default {','.join(map(str, LAGS))}",
+        help="how many steps back the actions lie whose leakage is measured, such as 1,2,4, "
+        f"or none; default {','.join(map(str, LAGS))}",
     )
     option(
         "--tau",
