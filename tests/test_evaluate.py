@@ -1,10 +1,12 @@
 """`lr.evaluate` and `latentroles evaluate`, end to end: M14, verdicts, data, and wrong input."""
 
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from latentroles.evaluate.controls import dead_reckoned, views_of
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.measured import METRICS, measure
 from latentroles.evaluate.narrow import narrowed
+from latentroles.evaluate.progress import counted
 from latentroles.evaluate.runs import own_data, unfinished
 from latentroles.evaluate.sources import read
 from latentroles.evaluate.visits import Visits, past_actions
@@ -107,6 +110,45 @@ def test_every_control_stands_beside_every_metric():
         assert best == 1.0 >= found.controls["shuffled places"].values[name] + 0.3
     assert found.controls["dead-reckoned"].values["reckoning"] == pytest.approx(1)
     assert found.controls["constant"].degenerate
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_told_what_is_measured_and_nothing_else_is(monkeypatch):
+    for name, value in {"CI": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    told = {}
+    for name, stream, display in (
+        ("terminal", Terminal(), True),
+        ("file", io.StringIO(), True),
+        ("unasked", Terminal(), False),
+    ):
+        monkeypatch.setattr(sys, "stderr", stream)
+        only = {**QUICK, "standard_controls": True}
+        lr.evaluate([cells, frame_id], shown(), controls={"null": cells}, **only, display=display)
+        told[name] = stream.getvalue()
+    lines = told["terminal"].split("\r\033[K")
+    assert lines[1:5] == [
+        "measuring encoder, 1 of 9",
+        "measuring encoder, 2 of 9",
+        "measuring null, 3 of 9",
+        "measuring oracle place, 4 of 9",
+    ]
+    assert lines[9:] == ["measuring shuffled places, 9 of 9", ""]
+    assert told["file"] == told["unasked"] == ""
+
+
+def test_a_line_of_progress_is_gone_when_measuring_fails(monkeypatch):
+    for name, value in {"CI": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    with suppress(DataError), counted(2, stream=stream) as say:
+        say("z")
+        raise DataError("mine")
+    assert stream.getvalue() == "\r\033[Kmeasuring z, 1 of 2\r\033[K"
 
 
 def test_walks_are_the_same_for_the_same_seed():
@@ -302,6 +344,11 @@ def test_an_encoder_that_fails_is_told_what_it_was_given():
     assert net.training
     with pytest.raises(EncoderError, match=r"<lambda> gives a dict, .* one array \(256, D\)"):
         lr.evaluate(lambda f: {"z": f}, pixels(), **QUICK)
+    sparse = lambda f: torch.tensor(f).flatten(1).float().to_sparse()  # noqa: E731
+    with pytest.raises(EncoderError, match=r"<lambda> gives a Tensor, .*Sparse"):
+        lr.evaluate(sparse, pixels(), **QUICK)
+    with pytest.raises(EncoderError, match=r"ndarray, .*complex128 is no type of real numbers"):
+        lr.evaluate(lambda f: f.reshape(len(f), -1) * 1j, pixels(), **QUICK)
     with pytest.raises(
         EncoderError, match=r"argument: 'actions'\. Fix: let it take frames, or see"
     ):
@@ -445,6 +492,14 @@ def test_past_actions_end_at_the_start_of_an_episode():
 
 # Wrong input --------------------------------------------------------------------------------------
 
+
+def objects(*values):
+    """(n,) of the values as they are."""
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
 COLUMNS = {
     "place": np.array([0, 1, 0, 1]),
     "episode": np.array([0, 0, 1, 1]),
@@ -467,13 +522,57 @@ COLUMNS = {
         ({"actions": np.zeros((3, 2), int)}, r"actions has one row for each of the 4 visits"),
         ({"pose": np.zeros((4, 2))}, r"\(4, 3\); got float64 \(4, 2\)"),
         ({"view": np.zeros(4)}, "view has one value"),
-        ({"distance": np.zeros((3, 3))}, r"\(2, 2\); got \(3, 3\)"),
+        ({"distance": np.zeros((3, 3))}, r"numbers \(2, 2\); got float64 \(3, 3\)"),
         ({"distance": np.ones((2, 2)), "tolerance": 3.0}, "no two places are farther apart"),
+        ({"distance": [["a", "b"], ["b", "a"]]}, r"numbers \(2, 2\); got <U1"),
+        ({"distance": [[0, 1], [2, 0]]}, "from place 0 to 1 it is 1, and back 2"),
+        ({"distance": [[0, np.nan], [np.nan, 0]]}, "distance is at least 0; got nan"),
+        ({"distance": -np.eye(2)}, "distance is at least 0; got -1"),
+        ({"place": [[0], [1, 2], [0], [1]]}, "place is one array; got a list that is none"),
+        ({"nuisance": [0, 1, 0, 1]}, "nuisance maps names to columns; got list"),
+        ({"nuisance": {"light": [[0], [1, 2], [0], [1]]}}, "nuisance 'light' is one array"),
+        ({"nuisance": {"light": 1j * np.arange(4)}}, r"nuisance 'light' has .*complex128"),
+        ({"nuisance": {"light": objects([0], [1], [0], [1])}}, r"holds \[0\] \(list\)"),
+        ({"nuisance": {"light": objects("a", float("nan"), "b", "a")}}, r"holds nan \(float\)"),
     ],
 )
 def test_visits_that_mean_nothing_are_refused(changes, message):
     with pytest.raises(DataError, match=message):
         Visits(**{**COLUMNS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tau": -1}, "Visits: tau must be a number of at least 0; received -1"),
+        ({"tau": "8"}, "Visits: tau must be a number"),
+        ({"tolerance": 1.0}, "tolerance=1.0 and distance=None. Fix: give the distance"),
+        ({"tolerance": -1.0, "distance": np.ones((2, 2))}, "tolerance must be a number of at"),
+    ],
+)
+def test_numbers_of_visits_that_mean_nothing_are_refused(changes, message):
+    with pytest.raises(SpecError, match=message):
+        Visits(**{**COLUMNS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lags": 2}, r"measure\(\): lags lists how many .*received 2\. Fix: pass a list"),
+        ({"lags": "12"}, "lags lists how many"),
+        ({"lags": [1.5]}, "lags .*must be an integer of at least 1; received 1.5"),
+        ({"lags": [-1]}, "received -1"),
+        ({"lags": ["1"]}, "received '1'"),
+        ({"seed": -1}, r"measure\(\): seed .*received -1"),
+        ({"seed": "0"}, "received '0'"),
+        ({"visits": np.zeros(4)}, r"measure\(visits, z\); received ndarray as visits"),
+    ],
+)
+def test_arguments_of_measure_that_mean_nothing_are_refused(arguments, message):
+    visits = arguments.pop("visits", None)
+    visits = Visits(**COLUMNS) if visits is None else visits
+    with pytest.raises(SpecError, match=message):
+        measure(visits, np.eye(4), **arguments)
 
 
 def test_places_that_all_look_alike_are_not_compared():
@@ -488,6 +587,71 @@ def test_a_dead_dimension_is_noted():
     assert measure(visits, z, only=["spreads"]).notes == ("1 of 3 dimensions never change: 1",)
 
 
+def vectors(kind):
+    """Four vectors in two dimensions, of an array library or type."""
+    import jax.numpy as jnp
+    import torch
+
+    z = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 1.0], [1.0, 0.5]])
+    return {
+        "float64": lambda: z,
+        "needs gradients": lambda: torch.tensor(z, requires_grad=True),
+        "torch bfloat16": lambda: torch.tensor(z).bfloat16(),
+        "jax": lambda: jnp.asarray(z),
+        "jax bfloat16": lambda: jnp.asarray(z).astype(jnp.bfloat16),
+        "lists": lambda: z.tolist(),
+        "objects": lambda: z.astype(object),
+        "large": lambda: 1e90 * z,
+        "ragged": lambda: [[0.0, 1.0], [1.0], [0.5, 1.0], [1.0]],
+        "none": lambda: None,
+        "text": lambda: [["0", "1"]] * 4,
+        "complex": lambda: z + 1j,
+        "torch complex": lambda: torch.tensor(z) + 1j,
+        "sparse": lambda: torch.tensor(z).to_sparse(),
+        "masked": lambda: np.ma.masked_array(z, z == 1),
+        "too large": lambda: 1e160 * z,
+        "too small": lambda: 1e-160 * z,
+    }[kind]()
+
+
+def test_what_measure_takes_and_gives_has_names_at_the_top():
+    """`lr.evaluate` is a function: nothing is reached through it."""
+    visits = lr.Visits(**COLUMNS)
+    assert isinstance(lr.measure(visits, vectors("float64"), only=["spreads"]), lr.Measured)
+    assert (lr.measure, lr.Visits) == (measure, Visits)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["needs gradients", "torch bfloat16", "jax", "jax bfloat16", "lists", "objects", "large"],
+)
+def test_vectors_may_be_of_any_library(kind):
+    visits = Visits(**COLUMNS)
+    want = measure(visits, vectors("float64"), only=["retrieval", "spreads"]).values
+    found = measure(visits, vectors(kind), only=["retrieval", "spreads"]).values
+    assert found == pytest.approx(want)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("ragged", r"one vector of real numbers .*got a list that is no such array \(setting"),
+        ("none", r"\(4, D\); got float64 \(\)"),
+        ("text", "got a list that is no such array .*<U1 is no type of real numbers"),
+        ("complex", "complex128 is no type of real numbers"),
+        ("torch complex", "complex128 is no type of real numbers"),
+        ("sparse", "a Tensor that is no such array"),
+        ("masked", "not finite at 4 of 4 visits"),
+        ("too large", r"numbers up to 1e\+160, whose squares no float holds"),
+        ("too small", "numbers up to 1e-160, whose squares no float holds"),
+    ],
+)
+def test_vectors_that_cannot_be_measured_are_refused(kind, message):
+    with pytest.raises(EncoderError, match=message) as told:
+        measure(Visits(**COLUMNS), vectors(kind), only=["spreads"])
+    assert str(told.value).startswith("test_evaluate.py:")
+
+
 def test_actions_that_are_not_known_do_not_leak():
     with pytest.raises(DataError, match=r"needs `actions` with 1 columns; there are 0"):
         measure(Visits(**COLUMNS), np.eye(4), only=["leakage"], lags=[1])
@@ -500,7 +664,7 @@ def test_actions_that_are_not_known_do_not_leak():
         (lambda f: f[:, 0], "one vector for each"),
         (lambda f: f[:, :0], "one vector for each"),
         (lambda f: np.where(f == f[:1], np.nan, f), "not finite at"),
-        (3, "an encoder is a callable from frames to vectors, got int"),
+        (3, r"a callable from frames to vectors, got int.*`lr\.measure\(visits, z\)`"),
     ],
 )
 def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
@@ -520,7 +684,6 @@ def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
         ({"lags": [99]}, DataError, "needs `actions` with 99 columns"),
         ({"episodes": 0}, SpecError, "episodes"),
         ({"nuisance": ["wind"]}, DataError, "nuisance= lists some of last; got 'wind'"),
-        ({"nuisance": "last"}, DataError, "nuisance= lists some of last"),
         ({"distance": "far"}, DataError, "distance= is None, 'grid', or a function"),
         ({"controls": {"constant": cells}}, SpecError, "'constant', which is measured anyway"),
         ({"steps": 1, "episodes": 1, "tau": 50}, DataError, "no place is visited again|one place"),
@@ -532,6 +695,87 @@ def test_arguments_that_mean_nothing_are_refused(arguments, error, message):
         both["standard_controls"] = True
     with pytest.raises(error, match=message):
         lr.evaluate(cells, shown(), **both)
+
+
+def silent(frames):
+    raise AssertionError("an encoder was called")
+
+
+class Unwalked:
+    """An environment in which nothing is walked."""
+
+    def __init__(self):
+        inner = shown()
+        self.name, self.actions, self.parameters = inner.name, inner.actions, inner.parameters
+        self.place, self.frame = inner.place, inner.frame
+
+    def reset(self, seed):
+        raise AssertionError("a walk was begun")
+
+    step = reset
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"lags": "12"}, SpecError, r"evaluate\(\): lags lists"),
+        ({"lags": [0]}, SpecError, "of at least 1; received 0"),
+        ({"lags": [True]}, SpecError, "received True"),
+        ({"seed": "0"}, SpecError, "seed .*received '0'"),
+        ({"tau": -1}, SpecError, "tau .*received -1"),
+        ({"tau": None}, SpecError, "tau .*received None"),
+        ({"tolerance": 1.0}, SpecError, "tolerance=1.0 and distance=None"),
+        ({"tolerance": "1", "distance": "grid"}, SpecError, "tolerance must be a number"),
+        ({"distance": "far"}, DataError, "distance= is None, 'grid', or a function"),
+        ({"distance": np.eye(5)}, DataError, "distance= is None, 'grid', or a function"),
+        ({"nuisance": "last"}, SpecError, r"nuisance lists names .*received 'last'"),
+        ({"nuisance": 3}, SpecError, "nuisance lists names"),
+        ({"nuisance": [3]}, SpecError, "nuisance lists names"),
+        ({"controls": [silent]}, SpecError, "controls maps names to encoders; received list"),
+        ({"controls": {1: silent}}, SpecError, "controls maps names to encoders"),
+        ({"controls": {"null": 3}}, EncoderError, "the control 'null' is a callable .*got int"),
+        ({"controls": {"constant": silent}}, SpecError, "'constant', which is measured anyway"),
+        ({"standard_controls": "no"}, SpecError, "standard_controls must be True or False"),
+        ({"name": 3}, SpecError, "name is text, for the table; received 3"),
+        ({"encode": [silent, 3]}, EncoderError, "an encoder is a callable .*got int"),
+        ({"encode": [silent, cells, silent]}, SpecError, "numbers 1 and 3 of these 3 are one"),
+    ],
+)
+def test_what_is_asked_is_checked_before_anything_is_walked(arguments, error, message):
+    both = {"encode": silent, **arguments}
+    with pytest.raises(error, match=message):
+        lr.evaluate(both.pop("encode"), Unwalked(), **both)
+
+
+def test_a_bound_method_is_one_encoder():
+    listening = Listening()
+    with pytest.raises(SpecError, match="numbers 1 and 2 of these 2 are one"):
+        lr.evaluate([listening.hear, listening.hear], Unwalked())
+    with pytest.raises(AssertionError, match="a walk was begun"):
+        lr.evaluate([listening.hear, Listening().hear], Unwalked())
+
+
+@pytest.mark.parametrize(
+    ("distance", "message"),
+    [
+        (lambda p: 1 / 0, "it raises ZeroDivisionError: division by zero"),
+        (lambda p: p, r"for places \(5, 1\) their distances, \(5, 5\); got \(5, 1\)"),
+        (lambda p: "far", "it raises TypeError"),
+        (lambda p: (p - p.T).clip(0), "from place 0 to 1 it is 0, and back 1"),
+        (lambda p: p - p.T, "distance is at least 0; got -4"),
+    ],
+)
+def test_a_distance_that_is_none_is_refused_before_anything_is_encoded(distance, message):
+    with pytest.raises(DataError, match=message):
+        lr.evaluate(silent, shown(), **QUICK, distance=distance)
+
+
+@pytest.mark.parametrize("place", [0.5, "here", (1, 2.5), None])
+def test_a_place_that_is_no_integer_is_not_rounded(place):
+    environment = shown()
+    environment.place = lambda state: place
+    with pytest.raises(DataError, match=r"'corridor' gives .* and the like\. Fix: round it"):
+        lr.evaluate(silent, environment, **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -637,6 +881,33 @@ def test_seeds_of_both_backends_are_evaluated(runs, monkeypatch, capsys):
     assert "untrained" in found["controls"]
 
 
+def test_lags_and_tau_are_those_of_the_command(runs, tmp_path, capsys):
+    there = ["--env", "corridor", "--episodes", "6", "--steps", "20", "--seed", "1"]
+    command = ["evaluate", f"{runs}/torch", *there, "--json", f"{tmp_path}/found.json"]
+
+    def found(*more):
+        assert main([*command, *more]) == 0
+        return json.loads((tmp_path / "found.json").read_text())["encoders"][0]
+
+    assert list(found("--only", "leakage", "--lags", "1,3")["actions"]) == ["1", "3"]
+    assert found("--only", "leakage", "--lags", "none")["actions"] == {}
+    near, far = (found("--only", "retrieval", "--tau", tau)["pairs"][0] for tau in ("2", "15"))
+    assert near > far
+    with pytest.raises(SystemExit):
+        main(["evaluate", "run", "--lags", "one"])
+    assert "with commas between, such as 1,2, or none; not 'one'" in capsys.readouterr().err
+
+
+def test_that_losses_have_no_null_beside_them_is_noted(runs, capsys):
+    there = ["--env", "corridor", "--episodes", "6", "--steps", "20", "--only", "spreads"]
+    note = "note: no control 'regulariser only'"
+    assert main(["evaluate", f"{runs}/torch", *there]) == 0
+    assert capsys.readouterr().out.count(note) == 1
+    null = ["--control", f"regulariser only={runs}/jax"]
+    assert main(["evaluate", f"{runs}/torch", *there, *null]) == 0
+    assert note not in capsys.readouterr().out
+
+
 def test_a_latent_with_memory_is_read_from_histories(runs, capsys):
     command = ["evaluate", f"{runs}/torch", "--latent", "h", "--only", "spreads"]
     assert main([*command, "--env", "corridor", "--episodes", "6", "--steps", "20"]) == 0
@@ -665,6 +936,11 @@ def test_a_run_that_was_not_trained_to_its_end_is_noted(runs, tmp_path, capsys):
     there = ["--env", "corridor", "--episodes", "6", "--steps", "20"]
     assert said(cut, *there).count(note) == 1
     assert note in said(str(runs / "jax"), *there, "--control", f"null={cut}")
+    held = checkpoint.load(Path(cut), "best")
+    checkpoint.save(Path(cut), held.arrays, {**held.record, "step": 2}, name="best")
+    best = f"{cut} was interrupted: its best weights are those after 2 of 9 steps"
+    assert best in said(cut, "--which", "best")
+    assert best in said(cut, "--which", "best", *there)
     broken = copied("broken", "jax", step=0, status="failed", error="TrainingError: no")
     both = said(cut, broken, *there)
     assert note in both
@@ -711,8 +987,10 @@ def test_what_a_latent_reads_is_found_out(runs):
         (["torch", "-p", "cells=3"], "-p and --config set arguments of an environment"),
         (["torch", "--data", "model.py"], "not an HDF5 file"),
         (["torch", "--control", "null"], "--control takes NAME=RUN"),
-        (["torch", "--json", "nowhere/found.json"], "its folder does not exist"),
+        (["torch", "--json", "nowhere/found.json"], "the folder nowhere does not exist"),
         (["torch", "--margin", "0"], "margin must be a number greater than 0"),
+        (["torch", "--lags", "1,0"], "lags .*received 0"),
+        (["torch", "--tau", "-1"], "tau .*received -1"),
     ],
 )
 def test_a_wrong_command_is_told(runs, arguments, message, monkeypatch, capsys):

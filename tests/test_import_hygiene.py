@@ -9,7 +9,10 @@ import sys
 import pytest
 
 FRAMEWORKS = {"torch", "jax", "jaxlib", "equinox", "optax"}
-OPTIONAL = {"gymnasium", "h5py", "hypothesis", "matplotlib", "minigrid", "pytest"}
+OPTIONAL = {
+    *("gymnasium", "h5py", "hypothesis", "jinja2", "matplotlib", "minigrid", "pytest"),
+    *("scipy", "sklearn"),
+}
 
 IMPORT_EVERY_MODULE_OF_CORE = """
 import importlib, pkgutil, latentroles

@@ -210,7 +210,9 @@ def test_the_command(capsys, tmp_path):
         (["--env", "corridor", "-e", "noop"], "-e takes KEY=VALUE"),
         (["--env", "corridor", "-e", "cells=1"], "at least 2"),
         (["--env", "corridor", "--window", "9"], "--window"),
-        (["--env", "corridor", "--json", "/nowhere/at/all"], "cannot be written"),
+        (["--env", "corridor", "--json", "/nowhere/at/all"], "could not be written"),
+        # Before anything is built, let alone computed.
+        (["--env", "corridoor", "--json", "/nowhere/at/all"], "--json /nowhere/at/all could not"),
     ],
 )
 def test_the_command_refuses(arguments, said, capsys):

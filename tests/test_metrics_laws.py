@@ -185,7 +185,7 @@ def pairs_agree_with_their_definitions(seed):
         steps=50,
         view=rng.integers(12, size=count) if seed % 2 else None,
         distance=gap if seed % 3 else None,
-        tolerance=1.0,
+        tolerance=1.0 if seed % 3 else 0.0,
         tau=int(rng.integers(4)),
     )
     z = (visits.label[:, None] + rng.integers(-1, 2, size=(count, 2))).astype(float)

@@ -15,7 +15,9 @@ from latentroles import plugins
 from latentroles.cli import main
 from latentroles.data import collect
 from latentroles.evaluate import controls, sources
+from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.report import embedding
+from latentroles.evaluate.report import page as pages
 from latentroles.evaluate.report.layout import columns
 from latentroles.evaluate.report.page import write_report
 from latentroles.evaluate.report.routemap import route_map
@@ -136,6 +138,22 @@ def test_loops_are_measured_and_shown(walked):
     assert len(names) == len(set(names))
 
 
+def test_a_latent_is_walked_and_encoded_once(walked, tmp_path, monkeypatch):
+    opened, encoded = [], []
+    read = sources.read
+
+    def noting(*given):
+        encode, reads = latent_encoder(*given)
+        return lambda frames: encoded.append(len(frames)) or encode(frames), reads
+
+    monkeypatch.setattr(pages, "latent_encoder", noting)
+    monkeypatch.setattr(sources, "read", lambda *a, **k: opened.append(a) or read(*a, **k))
+    write_report(walked / "run", tmp_path / "page.html", data=walked / "walks.h5")
+    frames = 6 * 17
+    assert len(opened) == 1
+    assert sorted(encoded) == [frames // 2, frames, frames]  # again for G0, and the untrained one
+
+
 def test_a_run_that_was_not_trained_to_its_end_says_so(walked, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(walked / "run", copy)
@@ -179,6 +197,57 @@ def test_the_page_stands_alone(folder):
         assert name in page
 
 
+def styles(page):
+    """The rules of a page's stylesheet, (media, selector, property, value), in their order."""
+    css = re.sub(r"/\*.*?\*/", "", re.search(r"<style>(.*?)</style>", page, re.S)[1], flags=re.S)
+    found = []
+    for media, inside, plain in re.findall(
+        r"@media ([^{]*)\{((?:[^{}]*\{[^{}]*\})*)[^{}]*\}|([^{}@]*\{[^{}]*\})", css
+    ):
+        for selectors, body in re.findall(r"([^{}]*)\{([^{}]*)\}", inside or plain):
+            for selector in selectors.split(","):
+                for line in filter(None, map(str.strip, body.split(";"))):
+                    name, _, value = line.partition(":")
+                    found.append((media.strip(), selector.strip(), name.strip(), value.strip()))
+    return found
+
+
+def weight(selector):
+    """(names, classes, elements) of a selector: of two rules the greater one holds."""
+    counted = [re.findall(kind, selector) for kind in (r"#\w", r"[.\[]\w|:\w", r"(?:^|\s)[a-z*]")]
+    return tuple(map(len, counted))
+
+
+def test_what_paper_cannot_do_is_not_printed_and_what_it_shows_is_not_cut_off(folder):
+    page = write_report(folder).read_text()
+    rules = styles(page)
+    paper = {(selector, name): value for m, selector, name, value in rules if m == "print"}
+    for selector, there in (("nav", "<nav "), ("#said", 'id="said"'), (".hint", 'class="hint"')):
+        assert paper[selector, "display"] == "none"
+        assert there in page
+    assert paper[".wide", "overflow"] == "visible"
+    assert paper[".map", "min-width"] == "0"
+    assert paper["td.number", "white-space"] == "normal"
+    for selector in (".finding", "figure", "tr"):
+        assert paper[selector, "break-inside"] == "avoid"
+
+
+def test_the_styles_of_paper_weigh_as_much_as_those_of_the_screen(folder):
+    rules = styles(write_report(folder).read_text())
+    overridden = 0
+    for at, (media, selector, name, _) in enumerate(rules):
+        if media != "print":
+            continue
+        for other, (where, screen, what, _) in enumerate(rules):
+            kin = what.partition("-")[0] == name.partition("-")[0]
+            if where == "print" or not kin or screen.split()[-1] != selector.split()[-1]:
+                continue
+            overridden += 1
+            assert weight(selector) >= weight(screen), (selector, screen, name)
+            assert at > other, (selector, screen, name)
+    assert overridden >= 4  # the body's width and font, what is wide, the map, numbers
+
+
 def test_equal_runs_have_equal_pages(folder, tmp_path):
     first = write_report(folder, tmp_path / "1.html").read_bytes()
     assert write_report(folder, tmp_path / "2.html").read_bytes() == first
@@ -194,13 +263,65 @@ def test_the_command(folder, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["{empty}"], "holds no run"),
-        (["{run}", "--out", "{empty}/no/such/page.html"], "could not be written"),
+        (["{run}", "--out", "{empty}/no/such/page.html"], "page.html could not be written"),
+        (["{run}", "--out", "{empty}"], "it is a folder itself"),
+        (["{empty}/no", "--out", "{empty}/no/such/page.html"], "page.html could not be written"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments, message, folder, tmp_path, capsys):
     given = [a.format(empty=tmp_path, run=folder) for a in arguments]
     assert main(["report", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def damaged(folder, name):
+    """Cuts a file of a run short; its path."""
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "spec.json"])
+def test_a_damaged_file_is_named_and_no_page_is_written(name, folder, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.html"))
+    path = damaged(copy, name)
+    assert main(["report", str(copy)]) == 2
+    assert f"{path} is" in capsys.readouterr().err
+    assert not (copy / "report.html").exists()
+
+
+def test_a_file_that_is_no_spec_is_named(folder, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    for text in ("[]", json.dumps({**json.loads((copy / "spec.json").read_text()), "nodes": 3})):
+        (copy / "spec.json").write_text(text)
+        for command in ("report", "evaluate"):
+            assert main([command, str(copy)]) == 2
+            assert f"{copy / 'spec.json'} holds no spec" in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint_has_a_page(folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    (copy / "checkpoint.safetensors").unlink()
+    assert "Not measured:" in write_report(copy).read_text()
+
+
+def test_the_environment_that_is_walked_has_arguments(folder, monkeypatch, capsys):
+    walked = []
+    noting = lambda folder, out, *, data, latent: walked.append(data)  # noqa: E731
+    monkeypatch.setattr(pages, "write_report", noting)
+    command, seen = ["report", str(folder)], ["-p", "cells=4", "-p", "noop=true"]
+    assert main([*command, "--env", "corridor", *seen]) == 0
+    assert {"cells": 4, "noop": True}.items() <= walked.pop().parameters.items()
+    for arguments, message in (
+        (["--env", "corridor", "-p", "rooms=3"], "no argument 'rooms'"),
+        (seen, "-p and --config set arguments of an environment"),
+    ):
+        assert main([*command, *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert not walked
 
 
 def test_a_damaged_file_is_left_as_it_is(folder, tmp_path, capsys):

@@ -54,12 +54,16 @@ UNREAD = [
     (jepa, {"hidden": (12,)}, "hidden", "encoder='mlp'"),
     (jepa, {"encoder": "vit", "channels": (4, 4)}, "channels", "encoder='cnn'"),
     (jepa, {"mode": "none", "ema_decay": 0.5}, "ema_decay", "a mode that has a target encoder"),
-    (jepa, {"sigreg_slices": 9}, "sigreg_slices", "regulariser='sigreg' at a weight above 0"),
-    (jepa, {"barlow_redundancy": 1.0}, "barlow_redundancy", "regulariser='barlow' at a weight"),
-    (jepa, {"center_ema_decay": 0.5}, "center_ema_decay", "regulariser='dino' at a weight"),
-    (jepa, {"coding_rate_alpha": 2.0}, "coding_rate_alpha", "regulariser='coding_rate' at a"),
-    (jepa, {"regulariser": "dino", "vicreg_variance": 2.0}, "vicreg_variance", "'vicreg' at a"),
-    (jepa, {"auxiliary_weight": 0, "vicreg_covariance": 2.0}, "vicreg_covariance", "above 0"),
+    (jepa, {"sigreg_slices": 9}, "sigreg_slices", "regulariser='sigreg'"),
+    (jepa, {"barlow_redundancy": 1.0}, "barlow_redundancy", "regulariser='barlow'"),
+    (jepa, {"center_ema_decay": 0.5}, "center_ema_decay", "regulariser='dino'"),
+    (jepa, {"coding_rate_alpha": 2.0}, "coding_rate_alpha", "regulariser='coding_rate'"),
+    (
+        jepa,
+        {"regulariser": "dino", "vicreg_variance": 2.0},
+        "vicreg_variance",
+        "regulariser='vicreg'",
+    ),
     (jepa, {"regulariser": "none", "auxiliary_weight": 2.0}, "auxiliary_weight", "a regulariser"),
     (rssm, {"classes": 64}, "classes", "posterior='categorical'"),
     (seqjepa, {"teacher": "none", "decay": 0.5}, "decay", "teacher='ema'"),
@@ -71,22 +75,11 @@ UNREAD = [
         "inverse",
         "symmetric=True and action_conditioning=True",
     ),
-    (seqjepa, {"coding_rate_z": 0.0, "alpha": 2.0}, "alpha", "a coding rate"),
     (place, {"weight": 2.0}, "weight", "an objective beside the one-step prediction"),
-    (place, {"into_encoder": 1.0}, "into_encoder", "'jepa_regularised' at a weight above 0"),
-    (place, {"horizon": 3}, "horizon", "a rollout at a weight above 0"),
+    (place, {"into_encoder": 1.0}, "into_encoder", "'jepa_regularised'"),
+    (place, {"horizon": 3}, "horizon", "a rollout"),
     (place, {"objective": "inverse_dynamics_h", "horizon": 3}, "horizon", "a rollout"),
-    (place, {"objective": "rollout_h", "weight": 0, "horizon": 3}, "horizon", "a weight above 0"),
-    (
-        place,
-        {"objective": "jepa_regularised", "jepa": 0, "into_encoder": 0.5},
-        "into_encoder",
-        "at a weight above 0",
-    ),
     (place, {"objective": "augmentation_invariance", "jepa": 2.0}, "jepa", "an objective other"),
-    (place, {"invariance": 0, "crop": 2}, "crop", "a weight of invariance above 0"),
-    (place, {"invariance": 0, "noise": 0.1}, "noise", "a weight of invariance above 0"),
-    (place, {"invariance": 0, "brightness": 0.1}, "brightness", "a weight of invariance above 0"),
     (
         place,
         {"objective": "rollout_z", "weight": 0.0, "allow_because": "to see"},
@@ -99,27 +92,23 @@ UNREAD = [
         "allow_because",
         "an objective of a weight above 0",
     ),
-    (hzp, {"h2z": 0, "z2h": 0, "start_frame": 1}, "start_frame", "h2z or z2h"),
-    (hzp, {"additivity_h_of": "differences"}, "additivity_h_of", "additivity_h"),
-    (hzp, {"scale_dp": 0, "scale_dp_by": "trimmed_mean"}, "scale_dp_by", "scale_dp"),
-    (
-        hzp,
-        {"action_delta_h": 0, "action_delta_h_by": "prototype"},
-        "action_delta_h_by",
-        "action_delta_h or additivity_h",
-    ),
-    (
-        hzp,
-        {
-            "rollout_kstep_h": 0,
-            "rollout_kstep_delta_h": 0,
-            "rollout_kstep_p": 0,
-            "horizon": 3,
-        },
-        "horizon",
-        "a rollout loss",
-    ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("system", "arguments"),
+    [
+        (jepa, {"auxiliary_weight": 0, "vicreg_covariance": 2.0}),
+        (seqjepa, {"coding_rate_z": 0, "alpha": 2.0}),
+        (place, {"objective": "rollout_h", "weight": 0, "horizon": 3}),
+        (place, {"invariance": 0, "crop": 2}),
+        (hzp, {"h2z": 0, "z2h": 0, "start_frame": 1}),
+        (hzp, {"scale_dp": 0, "scale_dp_by": "trimmed_mean"}),
+    ],
+)
+def test_a_loss_that_is_taken_out_may_keep_its_settings(system, arguments):
+    """An ablation changes one weight of a file of arguments, and no other line."""
+    system(**arguments)
 
 
 @pytest.mark.parametrize(("system", "arguments", "argument", "needed"), UNREAD)

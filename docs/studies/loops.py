@@ -250,7 +250,8 @@ def summary() -> str:
         lines += [
             f"### {environment} on {backend}",
             "",
-            "| objective | rule on z | ladder gap | hard R@1 | LCR | leak of the action, bits |",
+            "| objective | rule on z | ladder gap | hard R@1 | LCR, unlike frames | "
+            "leak of the action, bits |",
             "|---|---|---|---|---|---|",
         ]
         for objective in list(OBJECTIVES)[1:]:

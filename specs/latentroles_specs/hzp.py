@@ -12,7 +12,7 @@ docs/systems/hzp.md lists (two of its pose losses, taken literally, are identica
 """
 
 import latentroles as lr
-from latentroles.arguments import boolean, choice, integer, only_with, weighs
+from latentroles.arguments import boolean, choice, integer, weighs
 
 
 @lr.recipe(
@@ -112,18 +112,6 @@ def hzp(
     choice("hzp", "action_delta_h_by", action_delta_h_by, ("state", "prototype"))
     choice("hzp", "additivity_h_of", additivity_h_of, ("head", "differences"))
     choice("hzp", "scale_dp_by", scale_dp_by, ("median", "trimmed_mean"))
-    rollouts = (
-        rollout_kstep_h, rollout_kstep_delta_h, rollout_kstep_p, rollout_kstep_z, rollout_recon_z,
-        rollout_recon_multi_box_z, rollout_recon_delta_z, rollout_recon_multi_box_delta_z,
-        rollout_project_z,
-    )  # fmt: skip
-    rolls, starts = any(map(weighs, rollouts)), weighs(h2z) or weighs(z2h)
-    moves_h = weighs(action_delta_h) or weighs(additivity_h)
-    only_with(rolls, "a rollout loss", hzp, horizon=horizon)
-    only_with(starts, "h2z or z2h", hzp, start_frame=start_frame)
-    only_with(moves_h, "action_delta_h or additivity_h", hzp, action_delta_h_by=action_delta_h_by)
-    only_with(weighs(additivity_h), "additivity_h", hzp, additivity_h_of=additivity_h_of)
-    only_with(weighs(scale_dp), "scale_dp", hzp, scale_dp_by=scale_dp_by)
 
     s = lr.Spec("hzp")
     x = s.observation("x", frame)
@@ -180,7 +168,7 @@ def hzp(
         weight=z2h,
     )
     h_delta = h.t[1:] - h.t[:-1]
-    if moves_h:
+    if weighs(action_delta_h) or weighs(additivity_h):
         by_state = action_delta_h_by == "state"
         layer = lr.nn.mlp(dim + actions, dim) if by_state else lr.nn.linear(actions, dim)
         effect = s.module("h_action_delta_projector", layer)

@@ -32,7 +32,6 @@ from latentroles.arguments import (
     only_with,
     pair,
     real,
-    weighs,
 )
 from latentroles.errors import SpecError, user_line
 from latentroles.spec.schedules import Schedule, scheduled
@@ -155,8 +154,7 @@ def jepa(
         "sigreg": {"sigreg_slices": sigreg_slices},
         "coding_rate": {"coding_rate_alpha": coding_rate_alpha},
     }.items():
-        on = regulariser == name and weighs(auxiliary_weight)
-        only_with(on, f"regulariser={name!r} at a weight above 0", jepa, **own)
+        only_with(regulariser == name, f"regulariser={name!r}", jepa, **own)
 
     s = lr.Spec("jepa")
     x = s.observation("x", frame)

@@ -114,20 +114,15 @@ def place(
         scheduled("place", name, number, NON_NEGATIVE)
     _check_reason(objective, allow_because)
 
-    # What nothing reads with this objective, or where a loss has a weight of 0.
+    # What nothing reads with this objective. A weight of 0 takes a loss out; its settings may stay.
     predicts = objective != "augmentation_invariance"
     beside = predicts and not objective.startswith("jepa")
-    present = weighs(weight if beside else jepa)
-    rolls = objective.startswith("rollout") and present
-    regularised = objective == "jepa_regularised" and present
-    views = {"crop": crop, "noise": noise, "brightness": brightness}
-    only_with(weighs(invariance), "a weight of invariance above 0", place, **views)
+    rolls, regularised = objective.startswith("rollout"), objective == "jepa_regularised"
     only_with(predicts, "an objective other than augmentation_invariance", place, jepa=jepa)
     only_with(beside, "an objective beside the one-step prediction", place, weight=weight)
-    only_with(rolls, "a rollout at a weight above 0", place, horizon=horizon)
-    only_with(
-        regularised, "'jepa_regularised' at a weight above 0", place, into_encoder=into_encoder
-    )
+    only_with(rolls, "a rollout", place, horizon=horizon)
+    only_with(regularised, "objective='jepa_regularised'", place, into_encoder=into_encoder)
+    present = weighs(weight if beside else jepa)
     only_with(present, "an objective of a weight above 0", place, allow_because=allow_because)
 
     s = lr.Spec("place")

@@ -22,7 +22,6 @@ from latentroles.arguments import (
     integers,
     only_with,
     real,
-    weighs,
 )
 from latentroles.errors import SpecError, user_line
 from latentroles.spec.schedules import Schedule, scheduled
@@ -107,8 +106,6 @@ def seqjepa(
         _check_inverse(inverse, actions)
     if alpha is not None:
         alpha = real("seqjepa", "alpha", alpha, POSITIVE)
-    rated = weighs(coding_rate) or weighs(coding_rate_z)
-    only_with(rated, "a coding rate of a weight above 0", seqjepa, alpha=alpha)
 
     s = lr.Spec("seqjepa")
     x = s.observation("x", frame)

@@ -18,6 +18,9 @@ from .errors import SpecError as SpecError
 from .errors import TrainingError as TrainingError
 from .evaluate.evaluate import evaluate as evaluate
 from .evaluate.evaluation import Evaluation as Evaluation
+from .evaluate.measured import Measured as Measured
+from .evaluate.measured import measure as measure
+from .evaluate.visits import Visits as Visits
 from .roles import AGGREGATE as AGGREGATE
 from .roles import DESCRIPTOR as DESCRIPTOR
 from .roles import DYNAMICS as DYNAMICS

@@ -6,12 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentroles.commands.parameter_files import ParameterFile
-from latentroles.commands.specs import read_parameters
-from latentroles.errors import DataError, SpecError
+from latentroles.commands.measured_on import add_measured_on, measured_on
+from latentroles.commands.outputs import output, write
+from latentroles.errors import SpecError
+from latentroles.evaluate.leakage import LAGS
 from latentroles.evaluate.measured import FAMILIES
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
+from latentroles.evaluate.visits import TAU
 from latentroles.spec import Spec
+
+_NO_NULL = (
+    "no control 'regulariser only': what a loss does to z shows beside a run without it. Train "
+    "one, and give --control 'regulariser only=RUN'"
+)
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
@@ -27,27 +34,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run folders: one for each seed")
     option = parser.add_argument
     option("--latent", metavar="NAME", help="default the first with the role PLACE")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--data", metavar="FILE", help="trajectories (HDF5) with places")
-    where.add_argument(
-        "--env", metavar="NAME", help="an environment to walk in; -p sets its arguments"
-    )
-    option(
-        "-p",
-        "--parameter",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="an argument of the environment of --env, such as -p cells=9; may be repeated",
-    )
-    option(
-        "--config",
-        metavar="FILE",
-        dest="parameter",
-        type=ParameterFile,
-        action="append",
-        help="arguments of that environment from YAML, JSON or TOML; -p overrides them",
-    )
+    add_measured_on(parser)
     option("--episodes", type=int, default=64, metavar="N", help="walks in --env; default 64")
     option("--steps", type=int, default=100, metavar="N", help="actions of a walk; default 100")
     option("--seed", type=int, default=0, metavar="N", help="of walks and draws; default 0")
@@ -61,6 +48,21 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     )
     option(
         "--nuisance", action="append", metavar="NAME", help="a label that is one; may be repeated"
+    )
+    option(
+        "--lags",
+        type=_lags,
+        default=LAGS,
+        metavar="K,K",
+        help="how many steps back the actions lie whose leakage is measured, such as 1,2,4, "
+        f"or none; default {','.join(map(str, LAGS))}",
+    )
+    option(
+        "--tau",
+        type=int,
+        default=TAU,
+        metavar="N",
+        help=f"steps; nearer visits of an episode are not compared; default {TAU}",
     )
     option("--margin", type=float, default=0.1, help="the LCR that counts as the same; default 0.1")
     option(
@@ -80,18 +82,20 @@ def run(arguments: argparse.Namespace) -> int:
     from latentroles.evaluate.evaluate import evaluate
     from latentroles.train import load
 
-    folders = [Path(folder) for folder in arguments.runs]
+    folders, which = [Path(folder) for folder in arguments.runs], arguments.which
     spec = _spec(folders)
     latent = arguments.latent or place_latent(spec, folders[0])
-    target = _writable(arguments.json)
-    data, remarks = _data(arguments, folders[0])
+    target = output("--json", arguments.json)
+    data, remarks = measured_on(arguments), ()
+    if data is None:
+        data, remarks = own_data(folders[0], which)
 
     def model(folder: Path) -> Any:
-        return load(folder, which=arguments.which, device=arguments.device)
+        return load(folder, which=which, device=arguments.device)
 
     encoders = [latent_encoder(model(folder), latent) for folder in folders]
     reads = encoders[0][1]
-    remarks = [text for folder in folders for text in unfinished(folder)] + list(remarks)
+    remarks = [text for folder in folders for text in unfinished(folder, which)] + list(remarks)
     controls = {"untrained": latent_encoder(untrained(folders[0], arguments.device), latent)}
     for assignment in arguments.control:
         label, equals, folder = assignment.partition("=")
@@ -103,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         if label in controls:
             raise SpecError(f"There are two controls named {label!r}; give each a name of its own.")
         controls[label] = latent_encoder(model(Path(folder)), latent)
-        remarks += unfinished(Path(folder))
+        remarks += unfinished(Path(folder), which)
     for label, (_, other) in controls.items():
         if other != reads:
             raise SpecError(
@@ -118,23 +122,27 @@ def run(arguments: argparse.Namespace) -> int:
         name=latent,
         nuisance=arguments.nuisance,
         only=arguments.only or FAMILIES,
+        lags=arguments.lags,
         margin=arguments.margin,
         separation=arguments.separation,
         episodes=arguments.episodes,
         steps=arguments.steps,
         seed=arguments.seed,
+        tau=arguments.tau,
     )
+    if not arguments.control and len(spec.losses) > 1:
+        remarks.append(_NO_NULL)
     # What own_data says of the first run is said once.
     found = replace(found, remarks=tuple(dict.fromkeys([*remarks, *found.remarks])))
     print(found.table())
     if target is not None:
-        _write(target, json.dumps(found.to_json(), allow_nan=False, indent=1))
+        write(target, json.dumps(found.to_json(), allow_nan=False, indent=1))
     return 0
 
 
 def _spec(folders: list[Path]) -> Spec:
     """The spec of all runs; SpecError where they are not seeds of one."""
-    from latentroles.train.run import read_run, read_spec
+    from latentroles.train.run import read_run, spec_of
 
     runs = [(folder, read_run(folder)) for folder in folders]
     first = runs[0][1]
@@ -151,39 +159,13 @@ def _spec(folders: list[Path]) -> Spec:
             f"Several runs count as seeds, and two of these have the same: {listed}. Give each "
             "seed once."
         )
-    return Spec.from_json(read_spec(folders[0]))
+    return spec_of(folders[0])
 
 
-def _data(arguments: argparse.Namespace, folder: Path) -> tuple[Any, tuple[str, ...]]:
-    """What to measure on, and what is to be said of it."""
-    from latentroles import plugins
-
-    if arguments.env is not None:
-        factory = plugins.environment(arguments.env)
-        return factory(**read_parameters(factory, arguments.parameter)), ()
-    if arguments.parameter:
-        raise SpecError(
-            "-p and --config set arguments of an environment: give --env NAME, or leave them away."
-        )
-    if arguments.data is not None:
-        return arguments.data, ()
-    return own_data(folder)
-
-
-def _writable(path: str | None) -> Path | None:
-    """Where JSON goes, if its folder is there: before minutes are spent, not after."""
-    if path is None:
-        return None
-    target = Path(path)
-    if not target.parent.is_dir() or target.is_dir():
-        raise DataError(f"--json {path}: its folder does not exist, or it is a folder itself.")
-    return target
-
-
-def _write(path: Path, text: str) -> None:
-    from latentroles.files import replace_files
-
+def _lags(text: str) -> tuple[int, ...]:
     try:
-        replace_files({path: text.encode()})
-    except OSError as error:
-        raise DataError(f"{path} could not be written: {error.strerror or error}.") from error
+        return () if text == "none" else tuple(int(k) for k in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"whole numbers with commas between, such as 1,2, or none; not {text!r}"
+        ) from None

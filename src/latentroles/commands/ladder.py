@@ -2,11 +2,11 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
+from latentroles.commands.outputs import output, write
 from latentroles.commands.specs import add_spec, build, find_function, read_parameters
-from latentroles.errors import LatentrolesError, SpecError
+from latentroles.errors import SpecError
 
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
@@ -48,9 +48,9 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     from latentroles import plugins
     from latentroles.evaluate.ladder import ladder
-    from latentroles.files import replace_files
     from latentroles.words.transitions import TooManyStates
 
+    target = output("--json", arguments.json)
     function = find_function(arguments.spec)
     spec = build(function, read_parameters(function, arguments.parameter))
     make = plugins.environment(arguments.env)
@@ -67,12 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
             "Fix: take a smaller environment; -e KEY=VALUE sets an argument of one."
         ) from None
     print(found)
-    if arguments.json is not None:
-        path = Path(arguments.json)
-        try:
-            replace_files({path: f"{json.dumps(found.to_json(), indent=2)}\n".encode()})
-        except OSError as error:
-            raise LatentrolesError(
-                f"{path} cannot be written: {error.strerror or error}."
-            ) from error
+    if target is not None:
+        write(target, f"{json.dumps(found.to_json(), indent=2)}\n")
     return 0

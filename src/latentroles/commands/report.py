@@ -4,6 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from latentroles.commands.measured_on import add_measured_on, measured_on
+from latentroles.commands.outputs import output
+
 
 def add(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
@@ -16,13 +19,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", metavar="RUN", help="the folder of a run")
     parser.add_argument("--out", metavar="FILE", help="default RUN/report.html")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--env", metavar="NAME", help="an environment to walk in instead")
-    where.add_argument(
-        "--data",
-        metavar="FILE",
-        help="trajectories to measure loops on; default what the run held out, or else its own",
-    )
+    add_measured_on(parser)
     parser.add_argument(
         "--latent", metavar="NAME", help="which is measured; default the first with the role PLACE"
     )
@@ -30,11 +27,8 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from latentroles import plugins
     from latentroles.evaluate.report.page import write_report
 
-    data = plugins.environment(arguments.env)() if arguments.env else arguments.data
-    out = Path(arguments.out) if arguments.out else None
-    folder = Path(arguments.folder)
-    print(write_report(folder, out, data=data, latent=arguments.latent))
+    out, folder = output("--out", arguments.out), Path(arguments.folder)
+    print(write_report(folder, out, data=measured_on(arguments), latent=arguments.latent))
     return 0

@@ -18,7 +18,7 @@ from latentroles.errors import DataError, SpecError
 from latentroles.spec import Spec
 from latentroles.train.display import Display, make_display, print_summary
 from latentroles.train.recipe import Recipe
-from latentroles.train.run import Run, occupied, read_run, read_spec
+from latentroles.train.run import Run, occupied, read_run, spec_of
 from latentroles.train.settings import EarlyStopping, PhaseSettings
 from latentroles.train.stages import Stages
 
@@ -272,7 +272,7 @@ def _resumed_spec(arguments: argparse.Namespace, folder: Path, before: Run) -> S
     if arguments.spec is None:
         if arguments.parameter:
             raise SpecError("-p sets arguments of a SPEC: give one, or leave -p away.")
-        return Spec.from_json(read_spec(folder))
+        return spec_of(folder)
     function = find_function(arguments.spec)
     parameters = read_parameters(function, arguments.parameter)
     if not arguments.parameter:

@@ -9,9 +9,8 @@ from typing import Any
 from latentroles.errors import SpecError
 from latentroles.routes.table import aligned
 from latentroles.rules import diff
-from latentroles.spec import Spec
 from latentroles.train import metrics
-from latentroles.train.run import Run, read_run, read_spec
+from latentroles.train.run import Run, read_run, spec_of
 
 FORMAT = "latentroles-comparison/1"
 _SETTINGS = (
@@ -87,7 +86,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
         )
     runs = [read_run(folder) for folder in folders]
     rows = [metrics.read(folder / metrics.METRICS) for folder in folders]
-    specs = [Spec.from_json(read_spec(folder)) for folder in folders]
+    specs = [spec_of(folder) for folder in folders]
     return Comparison(
         names=_short(resolved),
         settings=_differing(runs),

@@ -20,6 +20,8 @@ import numpy as np
 from ..arguments import choice
 from ..errors import EncoderError, LatentrolesError, user_line
 from ..plan.inputs import encoded_columns
+from .arrays import as_numpy
+from .asked import called
 from .sources import Source
 from .visits import checked
 
@@ -28,13 +30,6 @@ Encode = Callable[..., Any]
 READS = ("frame", "history")
 _BLOCK = 256  # frames in one call
 _SAME = 1e-3  # of the spread: single precision sums in another order in another batch
-
-
-def as_numpy(array: Any) -> np.ndarray:
-    """An array of any library, as float64."""
-    if hasattr(array, "detach"):  # torch: numpy has no bfloat16
-        array = array.detach().double().cpu()
-    return np.asarray(array).astype(np.float64)
 
 
 def encoded(encode: Encode, source: Source, reads: str = "frame") -> np.ndarray:
@@ -49,13 +44,7 @@ def encoded(encode: Encode, source: Source, reads: str = "frame") -> np.ndarray:
         EncoderError: it is not callable, fails, or does not give one finite vector for each frame.
     """
     choice("evaluate()", "reads", reads, READS)
-    if not callable(encode):
-        raise EncoderError(
-            f"{user_line()}an encoder is a callable from frames to vectors, got "
-            f"{type(encode).__name__}. Fix: pass a function, such as "
-            "`lambda frames: model.encode(frames[:, None], 'z')[:, 0]`; for an array of vectors, "
-            "`latentroles.evaluate.measured.measure(visits, z)`."
-        )
+    called(encode)
     parts = []
     if reads == "history":
         for episode, rows in enumerate(source.episodes):
@@ -104,11 +93,11 @@ def _called(encode: Encode, *given: np.ndarray) -> np.ndarray:
         ) from error
     try:
         z = as_numpy(found)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise EncoderError(
             f"{user_line()}{_name(encode)} gives a {type(found).__name__}, and an encoder gives "
-            f"one array ({len(given[0])}, D) for {len(given[0])} frames. Fix: pass a function that "
-            "returns that one."
+            f"one array ({len(given[0])}, D) of real numbers for {len(given[0])} frames "
+            f"({error}). Fix: pass a function that returns that one."
         ) from error
     return checked(z, len(given[0]))
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import POSITIVE, UNIT, choice, integer, real
+from ..arguments import POSITIVE, UNIT, boolean, choice, integer, real
 from ..errors import SpecError, user_line
+from . import asked
 from . import controls as known
 from .encoders import READS, Encode, encoded, repeats
 from .evaluation import Evaluation
 from .leakage import LAGS
 from .measured import FAMILIES, Measured, families, measure
+from .progress import counted
 from .sources import Source, read
 from .spreads import unlike_share
 from .visits import TAU
@@ -44,6 +46,7 @@ def evaluate(
     tau: int = TAU,
     distance: str | Callable[[np.ndarray], np.ndarray] | None = None,
     tolerance: float = 0.0,
+    display: bool = True,
 ) -> Evaluation:
     """Measures whether an encoder's z is the same where the place is.
 
@@ -71,8 +74,10 @@ def evaluate(
         episodes, steps, seed: of the walks; `seed` of all that is drawn, too.
         tau: steps; nearer visits of an episode are not compared.
         distance, tolerance: as for `sources.read`.
+        display: whether to show at a terminal what is being measured.
 
     Raises:
+        SpecError: an argument means nothing; said before anything is walked.
         EncoderError: an encoder fails, or does not give one finite vector for each frame.
         DataError: one place only, no revisits, or data that cannot be read.
         PluginError: scikit-learn or scipy is not installed.
@@ -80,8 +85,12 @@ def evaluate(
     choice("evaluate()", "reads", reads, READS)
     margin, only = real("evaluate()", "margin", margin, POSITIVE), families(only)
     separation = real("evaluate()", "separation", separation, UNIT)
-    lags = [integer("evaluate()", "lags", k, "steps back") for k in lags]
-    encoders = _encoders(encode)
+    lags = asked.lags("evaluate()", lags)
+    standard = STANDARD if boolean("evaluate()", "standard_controls", standard_controls) else {}
+    encoders, controls = asked.encoders(encode), asked.controls(controls, tuple(standard))
+    if not isinstance(name, str):
+        raise SpecError(f"{user_line()}evaluate(): name is text, for the table; received {name!r}.")
+    display = boolean("evaluate()", "display", display)
     source = read(
         env_or_data,
         reads=reads,
@@ -93,6 +102,49 @@ def evaluate(
         distance=distance,
         tolerance=tolerance,
     )
+    found, _ = evaluated(
+        source,
+        encoders,
+        reads=reads,
+        controls=controls,
+        standard=standard,
+        name=name,
+        only=only,
+        lags=lags,
+        margin=margin,
+        separation=separation,
+        seed=seed,
+        display=display,
+    )
+    return found
+
+
+STANDARD: dict[str, Callable[[Source, np.ndarray, int], np.ndarray]] = {
+    "oracle place": lambda source, z, seed: known.oracle(source.visits),
+    "raw frame": lambda source, z, seed: known.raw_frames(source.frames),
+    "constant": lambda source, z, seed: known.constant(source.visits),
+    "time index": lambda source, z, seed: known.time_index(source.visits),
+    "dead-reckoned": lambda source, z, seed: known.dead_reckoned(source.visits),
+    "shuffled places": lambda source, z, seed: known.shuffled(z, seed),
+}
+
+
+def evaluated(
+    source: Source,
+    encoders: Sequence[Encode],
+    *,
+    reads: str,
+    controls: Mapping[str, Encode],
+    name: str,
+    standard: Mapping[str, Callable[[Source, np.ndarray, int], np.ndarray]] = STANDARD,
+    only: Sequence[str] = FAMILIES,
+    lags: Sequence[int] = LAGS,
+    margin: float = MARGIN,
+    separation: float = SEPARATION,
+    seed: int = 0,
+    display: bool = True,
+) -> tuple[Evaluation, list[np.ndarray]]:
+    """What `evaluate` does once there are frames; and z, (N, D), of each encoder."""
 
     def measured(z: np.ndarray, what: str, exact: int | None = None) -> Measured:
         return measure(
@@ -106,23 +158,23 @@ def evaluate(
             exact=exact,
         )
 
-    found = [encoded(each, source, reads) for each in encoders]
-    still = [repeats(e, source, reads, z) for e, z in zip(encoders, found, strict=True)]
-    seeds = tuple(measured(z, "the encoder") for z in found)
-    beside: dict[str, Measured] = {}
-    for label, control in (controls or {}).items():
-        if standard_controls and label in STANDARD:
-            raise SpecError(
-                f"{user_line()}controls= holds a control {label!r}, which is measured anyway. Fix: "
-                "give it another name."
-            )
-        beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
-    if standard_controls:
-        for label, make in STANDARD.items():
+    with counted(len(encoders) + len(controls) + len(standard), display) as say:
+        found = [encoded(each, source, reads) for each in encoders]
+        still = [repeats(e, source, reads, z) for e, z in zip(encoders, found, strict=True)]
+        seeds, beside = [], {}
+        for z in found:
+            say(name)
+            seeds.append(measured(z, "the encoder"))
+        for label, control in controls.items():
+            say(label)
+            beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
+        for label, make in standard.items():
+            say(label)
             exact = known.MOST_FRAMES if label == "raw frame" else None
-            beside[label] = measured(make(source, found[0], seed), f"the control {label!r}", exact)
+            z = make(source, found[0], seed)
+            beside[label] = measured(z, f"the control {label!r}", exact)
     visits = source.visits
-    return Evaluation(
+    evaluation = Evaluation(
         name=name,
         environment=source.name,
         reads=reads,
@@ -132,27 +184,10 @@ def evaluate(
         unlike=unlike_share(visits),
         aliased=float((visits.alias >= 0).mean()),
         nuisances=tuple(visits.codes),
-        seeds=seeds,
+        seeds=tuple(seeds),
         controls=beside,
         margin=margin,
         separation=separation,
         remarks=() if all(still) else (_MOVES,),
     )
-
-
-STANDARD: dict[str, Callable[[Source, np.ndarray, int], np.ndarray]] = {
-    "oracle place": lambda source, z, seed: known.oracle(source.visits),
-    "raw frame": lambda source, z, seed: known.raw_frames(source.frames),
-    "constant": lambda source, z, seed: known.constant(source.visits),
-    "time index": lambda source, z, seed: known.time_index(source.visits),
-    "dead-reckoned": lambda source, z, seed: known.dead_reckoned(source.visits),
-    "shuffled places": lambda source, z, seed: known.shuffled(z, seed),
-}
-
-
-def _encoders(encode: Any) -> list[Encode]:
-    """The encoder of each seed."""
-    found = list(encode) if isinstance(encode, list | tuple) else [encode]
-    if not found:
-        raise SpecError(f"{user_line()}evaluate takes an encoder, or one for each seed; got none.")
-    return found
+    return evaluation, found

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import choice
+from ..arguments import choice, integer
 from ..errors import SpecError, user_line
-from . import spreads
+from . import asked, spreads
 from .controls import reckoning
 from .leakage import LAGS, Leak, Nuisance, actions_leaked, nuisances_leaked
 from .narrow import narrowed
@@ -149,10 +149,17 @@ def measure(
             z has more dimensions than different vectors.
 
     Raises:
+        SpecError: an argument means nothing.
         EncoderError: z is not one finite vector for each visit.
         DataError: the visits know of no actions so far back, or nothing is apart.
     """
-    only = families(only)
+    if not isinstance(visits, Visits):
+        raise SpecError(
+            f"{user_line()}measure() takes visits and their vectors, measure(visits, z); received "
+            f"{type(visits).__name__} as visits. Fix: lr.Visits(place=..., episode=..., time=...)."
+        )
+    only, lags = families(only), asked.lags("measure()", lags)
+    seed = integer("measure()", "seed", seed, "of all that is drawn", minimum=0)
     own = checked(z, len(visits), what)
     z = narrowed(own, exact)
     notes = []
@@ -221,7 +228,7 @@ def measure(
 
 def families(only: Sequence[str]) -> tuple[str, ...]:
     """`only`, if it names families; or SpecError."""
-    if isinstance(only, str) or not only:
+    if isinstance(only, str) or not isinstance(only, Sequence) or not only:
         raise SpecError(
             f"{user_line()}only= is a list of one or more of {', '.join(FAMILIES)}; got {only!r}."
         )

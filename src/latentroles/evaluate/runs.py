@@ -19,8 +19,11 @@ def place_latent(spec: Spec, folder: Path) -> str:
     )
 
 
-def own_data(folder: Path) -> tuple[Any, tuple[str, ...]]:
+def own_data(folder: Path, which: str = "last") -> tuple[Any, tuple[str, ...]]:
     """What a run held out, or else trained on; and what is to be said of it, and of the run.
+
+    Args:
+        which: of its weights are measured, "last" or "best".
 
     Raises:
         DataError: the run does not know its data.
@@ -34,7 +37,7 @@ def own_data(folder: Path) -> tuple[Any, tuple[str, ...]]:
             f"{folder} was not started from the command line, which then does not know its data. "
             "Give --data FILE or --env NAME."
         )
-    held, said = command.get("validation"), unfinished(folder)
+    held, said = command.get("validation"), unfinished(folder, which)
     if held is None:
         return command["data"], (
             *said,
@@ -46,13 +49,16 @@ def own_data(folder: Path) -> tuple[Any, tuple[str, ...]]:
     return held_out, (*said, f"measured on the {len(held_out)} episodes that were held out")
 
 
-def unfinished(folder: Path) -> tuple[str, ...]:
+def unfinished(folder: Path, which: str = "last") -> tuple[str, ...]:
     """What is to be said of a run that was not trained to its end; () where it was.
+
+    Args:
+        which: of its weights are measured, "last" or "best".
 
     Raises:
         CheckpointError: there is no run in the folder, or a file of it is damaged.
     """
-    from latentroles.train import checkpoint
+    from latentroles.train.load import checkpoint_of
     from latentroles.train.run import read_run
 
     run = read_run(folder)
@@ -63,19 +69,19 @@ def unfinished(folder: Path) -> tuple[str, ...]:
         "interrupted": "was interrupted",
         "running": "has not ended, or was killed",
     }
-    step, steps = checkpoint.load(folder).record["step"], sum(run.steps.values())
+    step, steps = checkpoint_of(folder, which).record["step"], sum(run.steps.values())
     weights = f"those after {step} of {steps} steps" if step else "the initial ones, after 0 steps"
-    return (f"{folder} {ended.get(run.status, run.status)}: its last weights are {weights}",)
+    return (f"{folder} {ended.get(run.status, run.status)}: its {which} weights are {weights}",)
 
 
 def untrained(folder: Path, device: str | None) -> Any:
     """The model of a run at its initial weights."""
     from latentroles.compile import compile as compile_spec
-    from latentroles.train.run import read_run, read_spec
+    from latentroles.train.run import read_run, spec_of
 
     found = read_run(folder)
     return compile_spec(
-        Spec.from_json(read_spec(folder)),
+        spec_of(folder),
         backend=found.backend,
         seed=found.seed,
         phase=list(found.steps)[-1],

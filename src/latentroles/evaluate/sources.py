@@ -15,6 +15,8 @@ from ..data import Trajectories
 from ..data.collect import choose
 from ..errors import DataError, user_line
 from ..words.environment import Described, Environment
+from . import asked
+from .arrays import as_numpy
 from .controls import views_of
 from .visits import TAU, Visits, past_actions
 
@@ -79,8 +81,12 @@ def read(
         distance: places (P, k) -> (P, P), or "grid" for the sum of the differences of coordinates.
 
     Raises:
+        SpecError: an argument means nothing.
         DataError: there is nothing to compare in it.
     """
+    nuisance = asked.nuisance("evaluate()", nuisance)
+    _refuse_distance(distance)
+    tolerance = asked.tolerance("evaluate()", tolerance, distance)
     if isinstance(data, (str, Path)):
         _refuse_name(data)
         data = Trajectories.open(data)
@@ -126,7 +132,7 @@ def _refuse_name(path: str | Path) -> None:
         )
 
 
-def _labels(data: Trajectories, asked: Sequence[str] | None) -> dict[str, np.ndarray]:
+def _labels(data: Trajectories, wanted: Sequence[str] | None) -> dict[str, np.ndarray]:
     """The nuisances of a trajectory file."""
     if "place" not in data.labels:
         raise DataError(
@@ -142,19 +148,19 @@ def _labels(data: Trajectories, asked: Sequence[str] | None) -> dict[str, np.nda
     heading = np.round(data.pose[:, 2] / _SAME) % _TURN * _SAME
     columns = {n: v for n, v in data.labels.items() if v.ndim == 1 and n != "place"}
     columns["heading"] = heading
-    if asked is not None:
-        return {name: columns[name] for name in _known(asked, columns)}
+    if wanted is not None:
+        return {name: columns[name] for name in _known(wanted, columns)}
     return {name: values for name, values in columns.items() if _varies(label, values)}
 
 
-def _known(asked: Sequence[str], columns: Mapping[str, Any]) -> Sequence[str]:
-    for name in [asked] if isinstance(asked, str) else asked:
-        if isinstance(asked, str) or name not in columns:
+def _known(wanted: Sequence[str], columns: Mapping[str, Any]) -> Sequence[str]:
+    for name in wanted:
+        if name not in columns:
             raise DataError(
                 f"{user_line()}nuisance= lists some of {', '.join(columns) or 'none'}; got "
                 f"{name!r}."
             )
-    return asked
+    return wanted
 
 
 def _varies(label: np.ndarray, values: np.ndarray) -> bool:
@@ -194,7 +200,7 @@ def _walked(
         environment=environment.name,
         action_names=tuple(environment.actions),
         parameters=dict(environment.parameters),
-        labels={"place": np.array(places, np.int64)},
+        labels={"place": _whole(environment.name, places)},
     )
     return found, columns
 
@@ -208,14 +214,47 @@ def _column(values: list[Any]) -> np.ndarray:
     return column
 
 
+def _whole(name: str, places: list[Any]) -> np.ndarray:
+    """(N, ...) integers: the places that an environment gives."""
+    try:
+        found = np.array(places)
+    except ValueError:  # not all of one length
+        found = np.empty(0, object)
+    if found.dtype.kind not in "iub" or found.ndim > 2:
+        raise DataError(
+            f"{user_line()}the place of an environment is an integer, or a tuple of as many "
+            f"integers everywhere; {name!r} gives {places[0]!r} and the like. Fix: round it, or "
+            "number the places."
+        )
+    return found.astype(np.int64)
+
+
+def _refuse_distance(distance: Any) -> None:
+    """Raises DataError where it is nothing that gives distances."""
+    named = isinstance(distance, str) and distance == "grid"
+    if not (distance is None or callable(distance) or named):
+        raise DataError(
+            f"{user_line()}distance= is None, 'grid', or a function of places (P, k) to (P, P); "
+            f"got {distance!r}."
+        )
+
+
 def _distances(places: np.ndarray, distance: Any) -> np.ndarray | None:
     if distance is None:
         return None
-    if callable(distance):
-        return np.asarray(distance(places), float)
-    if distance == "grid":
+    if not callable(distance):
         return np.abs(places[:, None] - places[None]).sum(axis=-1).astype(float)
-    raise DataError(
-        f"{user_line()}distance= is None, 'grid', or a function of places (P, k) to (P, P); got "
-        f"{distance!r}."
-    )
+    wanted = f"distance= gives for places {places.shape} their distances, {(len(places),) * 2}"
+    try:
+        found = as_numpy(distance(places))
+    except Exception as error:
+        raise DataError(
+            f"{user_line()}{wanted}; it raises {type(error).__name__}: {error}. Fix: a function of "
+            "one array, such as `lambda p: abs(p[:, None] - p[None]).sum(-1)`."
+        ) from error
+    if found.shape != (len(places),) * 2:
+        raise DataError(
+            f"{user_line()}{wanted}; got {found.shape}. Fix: compare every place with every other, "
+            "such as `lambda p: abs(p[:, None] - p[None]).sum(-1)`."
+        )
+    return found

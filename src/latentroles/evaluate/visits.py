@@ -21,14 +21,19 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import NON_NEGATIVE, real
 from ..errors import DataError, EncoderError, user_line
+from . import asked
+from .arrays import as_numpy
 
 TAU = 8  # steps
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True, eq=False)
 class Visits:
-    """N visits. Raises DataError where the columns do not fit, or nothing can be compared.
+    """N visits. Raises DataError where the columns do not fit, or nothing can be compared;
+    SpecError where `tau` or `tolerance` mean nothing.
 
     Args:
         place: (N,) or (N, k) integers; equal rows are one place.
@@ -41,8 +46,10 @@ class Visits:
         view: (N,) integers: visits with identical frames share a number. None where unknown, or
             where the encoder sees more than a frame.
         pose: (N, 3) x, y in cells and heading in radians; None where unknown.
-        distance: (P, P) between places in the order of `places`; None: all differ alike.
-        tolerance: different places at most this far from each other are not compared.
+        distance: (P, P) between places in the order of `places`, as far one way as the other;
+            None: all differ alike.
+        tolerance: different places at most this far from each other are not compared; of a
+            `distance`.
         tau: steps; within an episode, visits no farther apart in time are not compared.
     """
 
@@ -58,7 +65,9 @@ class Visits:
     tau: int = TAU
 
     def __post_init__(self) -> None:
-        place = np.asarray(self.place)
+        real("Visits", "tau", self.tau, NON_NEGATIVE)
+        tolerance = asked.tolerance("Visits", self.tolerance, self.distance)
+        place = _array("place", self.place)
         if place.ndim not in (1, 2) or place.dtype.kind not in "iu" or not len(place):
             raise DataError(
                 f"{user_line()}place is (N,) or (N, k) integers, N at least 1; got {place.dtype} "
@@ -69,14 +78,20 @@ class Visits:
         columns = {"place": place}
         for name, wanted in {"episode": "iu", "time": "iuf", "view": "iu"}.items():
             columns[name] = _column(name, getattr(self, name), len(place), wanted)
-        nuisance = {str(n): np.asarray(v) for n, v in self.nuisance.items()}
-        for name, values in nuisance.items():
-            _column(f"nuisance {name!r}", values, len(place), "iufbUSO")
+        if not isinstance(self.nuisance, Mapping):
+            raise DataError(
+                f"{user_line()}nuisance maps names to columns; got {type(self.nuisance).__name__}. "
+                "Fix: nuisance={'light': column}."
+            )
+        nuisance = {
+            str(n): _column(f"nuisance {n!r}", values, len(place), "iufbUSO")
+            for n, values in self.nuisance.items()
+        }
         for name, width in {"actions": None, "pose": 3}.items():
             value = getattr(self, name)
             if value is not None:
-                columns[name] = _rows(name, np.asarray(value), len(place), width)
-        for name, value in {**columns, "nuisance": nuisance}.items():
+                columns[name] = _rows(name, _array(name, value), len(place), width)
+        for name, value in {**columns, "nuisance": nuisance, "tolerance": tolerance}.items():
             object.__setattr__(self, name, value)
         if self.count < 2:
             raise DataError(
@@ -85,13 +100,7 @@ class Visits:
                 "anything. Fix: longer walks, or a finer place."
             )
         if self.distance is not None:
-            distance = np.asarray(self.distance, float)
-            if distance.shape != (self.count, self.count):
-                raise DataError(
-                    f"{user_line()}distance is between the {self.count} places, "
-                    f"({self.count}, {self.count}); got {distance.shape}. Its rows stand in the "
-                    "order of `Visits.places`."
-                )
+            distance = _distance(self.distance, self.count)
             object.__setattr__(self, "distance", distance)
             far = (distance > self.tolerance) & ~np.eye(self.count, dtype=bool)
             if not far.any():
@@ -207,11 +216,21 @@ def past_actions(actions: np.ndarray, offsets: np.ndarray, count: int) -> np.nda
 def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
     """An embedding as (N, D) float64; integers, such as the bytes of many frames, as they are.
 
+    Args:
+        z: an array of any library, or lists of numbers.
+
     Raises:
         EncoderError: it is not `count` finite vectors.
     """
-    array = np.asarray(z)
-    if array.ndim != 2 or len(array) != count or array.dtype.kind not in "fiub" or not array.size:
+    try:
+        array = np.asarray(z) if _plain(z) else as_numpy(z)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise EncoderError(
+            f"{user_line()}{what} gives one vector of real numbers for each of {count} visits, "
+            f"({count}, D); got a {type(z).__name__} that is no such array ({error}). Fix: give "
+            "one array, of numpy, PyTorch or JAX."
+        ) from error
+    if array.ndim != 2 or len(array) != count or not array.size:
         raise EncoderError(
             f"{user_line()}{what} gives one vector for each of {count} visits, ({count}, D); got "
             f"{array.dtype} {array.shape}. Fix: flatten each event, keep the order of the visits."
@@ -226,7 +245,20 @@ def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
             f"visits, the first at visit {int(bad.argmax())}: no distance can be measured. Fix: "
             "look for a division by zero, or for training that diverged."
         )
+    largest = float(np.abs(array).max())
+    if largest and not 1 / _LARGEST <= largest <= _LARGEST:
+        raise EncoderError(
+            f"{user_line()}{what} gives numbers up to {largest:.3g}, whose squares no float holds: "
+            f"up to {1 / _LARGEST:g} to {_LARGEST:g} can be measured. Fix: divide z by its "
+            "standard deviation, or look for training that diverged."
+        )
     return array
+
+
+def _plain(z: Any) -> bool:
+    """Whether it is an array of numbers already, whose type is kept."""
+    masked = isinstance(z, np.ma.MaskedArray)
+    return isinstance(z, np.ndarray) and not masked and z.dtype.kind in "fiub"
 
 
 def dead(z: np.ndarray) -> list[int]:
@@ -241,10 +273,45 @@ def deviations(z: np.ndarray) -> np.ndarray:
     return np.concatenate([z[:, i : i + 256].std(axis=0, dtype=np.float64) for i in columns])
 
 
+def _distance(value: Any, count: int) -> np.ndarray:
+    """(P, P) numbers of at least 0, as far one way as the other."""
+    array = _array("distance", value)
+    if array.shape != (count, count) or array.dtype.kind not in "iufb":
+        raise DataError(
+            f"{user_line()}distance is between the {count} places, numbers ({count}, {count}); got "
+            f"{array.dtype} {array.shape}. Its rows stand in the order of `Visits.places`."
+        )
+    array = array.astype(float)
+    if not (array >= 0).all():
+        raise DataError(
+            f"{user_line()}distance is at least 0; got {float(array.min())}. Fix: the way between "
+            "places, not its direction, nor how alike they are."
+        )
+    uneven = ~np.isclose(array, array.T)
+    if uneven.any():
+        one, other = np.argwhere(uneven)[0].tolist()
+        raise DataError(
+            f"{user_line()}distance is as far one way as the other; from place {one} to {other} it "
+            f"is {array[one, other]:g}, and back {array[other, one]:g}. Fix: take the shorter of "
+            "both, np.minimum(distance, distance.T)."
+        )
+    return array
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{user_line()}{name} is one array; got a {type(value).__name__} that is none "
+            f"({error}). Fix: give rows of one length."
+        ) from error
+
+
 def _column(name: str, value: Any, count: int, kinds: str) -> Any:
     if value is None and name == "view":
         return None
-    array = np.asarray(value)
+    array = _array(name, value)
     if array.shape != (count,) or array.dtype.kind not in kinds:
         raise DataError(
             f"{user_line()}{name} has one value for each of the {count} visits, ({count},); got "
@@ -252,7 +319,24 @@ def _column(name: str, value: Any, count: int, kinds: str) -> Any:
         )
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise DataError(f"{user_line()}{name} holds NaN, which equals nothing. Leave those out.")
+    if array.dtype.kind == "O":
+        _refuse_unequal(name, array)
     return array
+
+
+def _refuse_unequal(name: str, array: np.ndarray) -> None:
+    """Raises DataError where values are not told apart by whether they are equal."""
+    for value in array:
+        try:
+            hash(value)
+            fits = bool(value == value)
+        except Exception:
+            fits = False
+        if not fits:
+            raise DataError(
+                f"{user_line()}{name} holds {value!r} ({type(value).__name__}), and its values are "
+                "told apart by whether they are equal. Fix: numbers, text or tuples of them."
+            )
 
 
 def _rows(name: str, array: np.ndarray, count: int, width: int | None) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..arguments import integer
 from ..errors import EncoderError, user_line
-from ..evaluate.encoders import as_numpy
+from ..evaluate.arrays import as_numpy
 from ..words.environment import Described, Environment
 from ..words.transitions import Transitions
 from ..words.word import spell

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EncoderError, user_line
-from ..evaluate.encoders import as_numpy
+from ..evaluate.arrays import as_numpy
 from ..words.environment import Environment
 from ..words.word import spell
 from .environment_cases import finite

@@ -6,9 +6,8 @@ from typing import Any
 from latentroles import arguments
 from latentroles.compile import compile as compile_spec
 from latentroles.compile import load_weights
-from latentroles.spec import Spec
 from latentroles.train import checkpoint
-from latentroles.train.run import read_run, read_spec
+from latentroles.train.run import read_run, spec_of
 
 _KINDS = {"last": checkpoint.LAST, "best": checkpoint.BEST}
 
@@ -39,9 +38,9 @@ def load(
     arguments.choice("load", "which", which, _KINDS)
     if phase is not None:
         arguments.choice("load", "phase", phase, run.steps)
-    held = _checkpoint(folder, list(run.steps), which, phase)
+    held = checkpoint_of(folder, which, phase)
     model = compile_spec(
-        Spec.from_json(read_spec(folder)),
+        spec_of(folder),
         backend=backend or run.backend,
         phase=held.record["phase"],
         seed=run.seed,
@@ -57,10 +56,11 @@ def load(
     return load_weights(model, weights)
 
 
-def _checkpoint(
-    folder: Path, phases: list[str], which: str, phase: str | None
+def checkpoint_of(
+    folder: Path, which: str = "last", phase: str | None = None
 ) -> checkpoint.Checkpoint:
-    kind = _KINDS[which]
+    """The checkpoint that `load` takes, arguments as there."""
+    kind, phases = _KINDS[which], list(read_run(folder).steps)
     if phase is not None:
         return checkpoint.load(folder, checkpoint.name_of(kind, phase, phases))
     held = checkpoint.load(folder)

@@ -233,6 +233,15 @@ def read_spec(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged ({error}). It is left as it is.") from error
 
 
+def spec_of(folder: Path) -> Spec:
+    """Returns the spec of `spec.json`; raises CheckpointError, which names the file."""
+    data = read_spec(folder)
+    try:
+        return Spec.from_json(data)
+    except LatentrolesError as error:
+        raise CheckpointError(f"{folder / SPEC} holds no spec that can be read: {error}") from error
+
+
 def refuse_other_spec(folder: Path, before: Run, spec: Spec) -> None:
     """Raises CheckpointError if the run of `folder` is not one of `spec`, and says what differs."""
     if before.spec != spec.name:

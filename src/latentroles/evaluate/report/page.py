@@ -9,15 +9,15 @@ from typing import Any
 
 from latentroles.errors import LatentrolesError, PluginError
 from latentroles.evaluate import curves, sources
-from latentroles.evaluate.encoders import encoded, latent_encoder
-from latentroles.evaluate.evaluate import evaluate
+from latentroles.evaluate.encoders import latent_encoder
+from latentroles.evaluate.evaluate import evaluated
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
 from latentroles.files import replace_files
 from latentroles.routes import routes
 from latentroles.rules import check
 from latentroles.spec import Spec
-from latentroles.train import load, metrics
-from latentroles.train.run import read_run, read_spec
+from latentroles.train import checkpoint, load, metrics
+from latentroles.train.run import read_run, spec_of
 
 from . import figures, loops
 from .routemap import route_map
@@ -68,8 +68,10 @@ def write_report(
 
 def render(folder: Path, data: Any = None, latent: str | None = None) -> str:
     """The page of a run folder as HTML; arguments as for `write_report`."""
-    run, spec = read_run(folder), Spec.from_json(read_spec(folder))
+    run, spec = read_run(folder), spec_of(folder)
     rows = metrics.read(folder / metrics.METRICS)
+    if (folder / checkpoint.TENSORS).exists():
+        checkpoint.load(folder)  # a damaged one is an error, not a page without loops
     report, table = check(spec), routes(spec)
     measured = [_loops(folder, spec, data, latent), _pictures(folder), _collapse(rows)]
     sections = [
@@ -109,9 +111,8 @@ def _loops(folder: Path, spec: Spec, data: Any, latent: str | None) -> Section:
         where, remarks = own_data(folder) if data is None else (data, unfinished(folder))
         encode, reads = latent_encoder(load(folder), chosen)
         before, _ = latent_encoder(untrained(folder, None), chosen)
-        found = evaluate(encode, where, reads=reads, controls={"untrained": before}, name=chosen)
-        source = sources.read(where, reads=reads)
-        z = encoded(encode, source, reads)
+        source, control = sources.read(where, reads=reads), {"untrained": before}
+        found, (z,) = evaluated(source, [encode], reads=reads, controls=control, name=chosen)
     except LatentrolesError as error:
         if data is not None or latent is not None:
             raise
