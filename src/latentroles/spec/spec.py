@@ -243,7 +243,7 @@ class Spec:
         weight: Any = 1.0,
         updates: Iterable[Module] | Module | None = None,
     ) -> None:
-        """Declares a loss. A weight of 0 declares nothing.
+        """Declares a loss. A weight of 0, or of 0 at every step, declares nothing.
 
         Args:
             expr: a scalar.
@@ -267,13 +267,11 @@ class Spec:
             )
         if isinstance(weight, Schedule):
             weight = scheduled(f"loss {name!r}", "weight", weight, arguments.NON_NEGATIVE)
+            if not weight.bounds()[1]:  # type: ignore[union-attr]
+                weight = 0.0  # at every step
         elif isinstance(weight, Real) and not isinstance(weight, bool):
             weight = float(weight)
-            if weight == 0.0:
-                if self.absent is not None:
-                    self.absent.add(name)
-                return
-            if not 0.0 < weight < float("inf"):
+            if not 0.0 <= weight < float("inf"):
                 raise SpecError(
                     f"{user_line()}loss {name!r} needs a positive, finite weight, got {weight}. "
                     "To reverse a gradient, use `scale_gradient(-1)`."
@@ -283,6 +281,10 @@ class Spec:
                 f"{user_line()}the weight of loss {name!r} is a number or a schedule such as "
                 f"lr.warmup(...), got {weight!r}."
             )
+        if weight == 0.0:
+            if self.absent is not None:
+                self.absent.add(name)
+            return
         mask = None
         if updates is not None:
             listed = [updates] if isinstance(updates, Module) else list(updates)
