@@ -158,6 +158,29 @@ WRONG = {
         lambda s, x, z: s.allow("vacuous-loss", because=" "),
         "a reason",
     ),
+    "a noise that is a list": (
+        lambda s, x, z: s.noise(["mask"], (4,)),
+        r"a noise's name is a Python identifier.*got \['mask'\]",
+    ),
+    "a label that is a list": (
+        lambda s, x, z: lr.dropout(z, 0.5, label=["mask"]),
+        r"a noise's name is a Python identifier.*got \['mask'\]",
+    ),
+    "noise along no axis": (lambda s, x, z: s.noise("n", (4,), axes=3), "leading axes.*got 3"),
+    "noise along a word": (lambda s, x, z: s.noise("n", (4,), axes="time"), "axes.*got 'time'"),
+    "a rate that is text": (lambda s, x, z: s.noise("n", (4,), rate="1"), "rate <= 1, got '1'"),
+    "an allowance of a list": (
+        lambda s, x, z: s.allow(["vacuous-loss"], because="so"),
+        "allow names no rule",
+    ),
+    "a phase of a word": (lambda s, x, z: s.phase("p", losses="l"), "list of losses .*got 'l'"),
+    "a phase of a number": (lambda s, x, z: s.phase("p", losses=3), "list of losses .*got 3"),
+    "a phase of lists": (lambda s, x, z: s.phase("p", losses=[["l"]]), r"no declared loss \['l'\]"),
+    "a phase of no step": (lambda s, x, z: s.phase("p", losses=[], steps=0), "steps .*received 0"),
+    "a state that begins with text": (
+        lambda s, x, z: s.state("c", (2,), init="0"),
+        "init must be a finite number; received '0'",
+    ),
     "a state that changes shape": (
         lambda s, x, z: s.update(s.state("c", (2,)), z.mean(over="time").mean(over="batch")),
         "must be equal",

@@ -34,6 +34,7 @@ from .types import Type
 from .walk import postorder
 
 MAIN = "main"
+NOISE_AXES = ((), ("batch",), ("batch", "time"))
 
 
 class Spec:
@@ -132,13 +133,14 @@ class Spec:
             raise SpecError(
                 f"{user_line()}noise is 'normal', 'uniform' or 'bernoulli', got {kind!r}."
             )
-        if tuple(axes) not in ((), ("batch",), ("batch", "time")):
+        if not isinstance(axes, Sequence) or tuple(axes) not in NOISE_AXES:
             raise SpecError(
                 f"{user_line()}noise has leading axes (), ('batch',) or ('batch', 'time'), got "
-                f"{tuple(axes)}."
+                f"{axes!r}."
             )
-        if not 0.0 < rate <= 1.0:
-            raise SpecError(f"{user_line()}noise needs 0 < rate <= 1, got {rate}.")
+        if not isinstance(rate, Real) or not 0.0 < rate <= 1.0:
+            raise SpecError(f"{user_line()}noise needs 0 < rate <= 1, got {rate!r}.")
+        _identifier("noise", name)
         wanted = Noise(name, kind, rate)
         type = Type(tuple(axes), _shape(shape), time=0 if "time" in axes else None)
         expr = self._node("leaf", (), ("noise", name, type))
@@ -156,7 +158,8 @@ class Spec:
     def state(self, name: str, shape: Sequence[int] = (), *, init: float = 0.0) -> Expr:
         """An array carried from step to step; its value is that before the step, stopped."""
         self._free(name)
-        self.states[name] = State(name, _shape(shape), float(init))
+        init = arguments.real(f"state {name!r}", "init", init)
+        self.states[name] = State(name, _shape(shape), init)
         return self._node("leaf", (), ("state", name, Type(shape=_shape(shape))))
 
     def update(self, state: Expr, expr: Any) -> None:
@@ -389,13 +392,21 @@ class Spec:
         _identifier("phase", name)
         if name in self.phases:
             raise SpecError(f"{user_line()}phase {name!r} is declared twice; rename one of them.")
+        if isinstance(losses, str) or not isinstance(losses, Iterable):
+            raise SpecError(
+                f"{user_line()}phase {name!r} takes a list of losses by name, got {losses!r}. "
+                "Fix: pass losses=['...']."
+            )
+        if steps is not None:
+            steps = arguments.integer(f"phase {name!r}", "steps", steps, "optimiser steps")
+        losses = tuple(losses)
         for loss in losses:
-            if loss not in self.losses:
+            if not isinstance(loss, str) or loss not in self.losses:
                 raise SpecError(
                     f"{user_line()}phase {name!r} names no declared loss {loss!r}."
                     f"{nearest(loss, self.losses)}"
                 )
-        self.phases[name] = Phase(name, tuple(losses), steps)
+        self.phases[name] = Phase(name, losses, steps)
         return self.phases[name]
 
     def allow(
@@ -414,7 +425,7 @@ class Spec:
             loss, latent, module: the place: the finding's loss, and the latent or else the module,
                 target or state that it is about. What is left out is any.
         """
-        if rule not in RULES and rule not in CODES:
+        if not isinstance(rule, str) or (rule not in RULES and rule not in CODES):
             raise SpecError(f"{user_line()}allow names no rule {rule!r}.{nearest(rule, RULES)}")
         if not isinstance(because, str) or not because.strip():
             raise SpecError(
