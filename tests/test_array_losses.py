@@ -5,6 +5,7 @@ A check takes the name of a registered function and has to reject the planted wr
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from array_api_compat import array_namespace
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 import latentroles as lr
@@ -1056,6 +1059,35 @@ WRONG: dict[str, tuple[Callable[..., Any], str]] = {
         "inside the step of a loop",
     ),
 }
+
+
+@given(st.integers(1, 4), st.integers(1, 24), st.integers(1, 24), st.booleans())
+def test_a_pyramid_names_the_frames_that_fit(levels, height, width, boxes):
+    def declare(levels: int, *sides: int) -> None:
+        x = lr.Spec("frames").observation("x", (2, *sides))
+        if boxes:
+            losses.multi_box(x, 2.0 * x, kernels=(3,) * levels, strides=(2,) * levels)
+        else:
+            losses.multi_gauss(x, 2.0 * x, sigmas=(1.0,) * levels)
+
+    step = 2 ** (levels - 1)
+    if height % step == width % step == 0:
+        declare(levels, height, width)
+        return
+    with pytest.raises(lr.ShapeError) as caught:
+        declare(levels, height, width)
+    name = "multi_box" if boxes else "multi_gauss"
+    said = str(caught.value)
+    assert f": {name} halves its frames {levels - 1} times, so that height and width are" in said
+    assert f"multiples of {step}; received (batch, T, 2, {height}, {width}) float. Fix:" in said
+    rows, columns, fewer = re.search(r"frames of (.*) x (.*), or at most (\d) level", said).groups()
+    for sides, side in ((rows, height), (columns, width)):
+        named = {int(n) for n in re.findall(r"\d+", sides)}
+        assert named == {n for n in (side // step * step, -(-side // step) * step) if n}
+    declare(levels, int(re.findall(r"\d+", rows)[0]), int(re.findall(r"\d+", columns)[0]))
+    declare(int(fewer), height, width)
+    with pytest.raises(lr.ShapeError):
+        declare(int(fewer) + 1, height, width)
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -145,6 +145,15 @@ def test_invariance_to_views_is_no_breach_of_a_place():
         ),
         (lambda x: lr.augment(3.0, crop=1, label="a"), "none of them is an Expr"),
         (
+            lambda x: lr.augment(x, crop=3, label="a"),
+            r"received crop=3 for \(batch, T, 2, 4, 3\) float. Fix: pass a crop of at most 2\.",
+        ),
+        (
+            lambda x: lr.augment(lr.reshape(x, 24, 1), crop=1, label="a"),
+            "Fix: pass a crop of 0: frames of one pixel",
+        ),
+        (lambda x: lr.augment(lr.reshape(x, 24), crop=30, label="a"), "a random crop needs frames"),
+        (
             lambda x: lr.scan(lambda h, u: lr.augment(h, noise=1, label="a"), init=x.t[0], xs=x),
             "a step of a loop",
         ),

@@ -511,6 +511,59 @@ def test_the_backends_know_their_devices(backend: str) -> None:
         device_of("cdua")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--frames", "1"], "Windows of 1 frames are too short for quadratic"),
+        (["--validation", "nan"], "validation (--validation) is a fraction"),
+        (["--validation", "-0.1"], "validation (--validation) is a fraction"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_collected(
+    spec_file: str, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    command = ["train", "specs.py:quadratic", "--backend", "quadratic", "--quiet"]
+    assert said in fails(capsys, *command, *options)
+    assert not Path("data").exists()
+
+
+def test_check_says_that_the_windows_of_a_recipe_are_too_short(
+    spec_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "specs.py:quadratic"]) == 0
+    assert "recipe" not in capsys.readouterr().out
+    Path("specs.py").write_text(SPEC_FILE.replace("frames=4", "frames=1"))
+    assert main(["check", "specs.py:quadratic"]) == 0
+    said = "The recipe does not fit: windows of 1 frames are too short for quadratic"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--min-delta", "nan", "a number of at least 0"),
+        ("--min-delta", "inf", "a number of at least 0"),
+        ("--min-delta", "-1", "a number of at least 0"),
+        ("--min-delta", "little", "a number of at least 0"),
+        ("--patience", "nan", "a whole number of at least 1"),
+        ("--patience", "0", "a whole number of at least 1"),
+        ("--frames", "inf", "a whole number of at least 1"),
+        ("--out", "", "a path"),
+        ("--resume", "", "a path"),
+        ("--data", "", "a path"),
+        ("--validation", "", "a path"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(
+    spec_file: str, capsys: pytest.CaptureFixture[str], option: str, value: str, rule: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "specs.py:quadratic", option, value])
+    assert caught.value.code == 2
+    assert f"argument {option}: {rule}, not {value!r}" in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ["specs.py"]
+
+
 def test_validation_and_patience_are_options_and_kept_for_resuming(
     spec_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

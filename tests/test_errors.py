@@ -1,13 +1,19 @@
 """What a wrong declaration is told: the user's line, the rule, what was received, the fix."""
 
+import contextlib
+import dataclasses
+import functools
+import math
 import re
+import runpy
 
 import numpy as np
 import pytest
 
 import latentroles as lr
 from latentroles import plugins
-from latentroles.errors import nearest
+from latentroles.arguments import choice
+from latentroles.errors import nearest, user_place
 
 
 def parts() -> tuple[lr.Spec, lr.Expr, lr.Expr]:
@@ -152,6 +158,29 @@ WRONG = {
         lambda s, x, z: s.allow("vacuous-loss", because=" "),
         "a reason",
     ),
+    "a noise that is a list": (
+        lambda s, x, z: s.noise(["mask"], (4,)),
+        r"a noise's name is a Python identifier.*got \['mask'\]",
+    ),
+    "a label that is a list": (
+        lambda s, x, z: lr.dropout(z, 0.5, label=["mask"]),
+        r"a noise's name is a Python identifier.*got \['mask'\]",
+    ),
+    "noise along no axis": (lambda s, x, z: s.noise("n", (4,), axes=3), "leading axes.*got 3"),
+    "noise along a word": (lambda s, x, z: s.noise("n", (4,), axes="time"), "axes.*got 'time'"),
+    "a rate that is text": (lambda s, x, z: s.noise("n", (4,), rate="1"), "rate <= 1, got '1'"),
+    "an allowance of a list": (
+        lambda s, x, z: s.allow(["vacuous-loss"], because="so"),
+        "allow names no rule",
+    ),
+    "a phase of a word": (lambda s, x, z: s.phase("p", losses="l"), "list of losses .*got 'l'"),
+    "a phase of a number": (lambda s, x, z: s.phase("p", losses=3), "list of losses .*got 3"),
+    "a phase of lists": (lambda s, x, z: s.phase("p", losses=[["l"]]), r"no declared loss \['l'\]"),
+    "a phase of no step": (lambda s, x, z: s.phase("p", losses=[], steps=0), "steps .*received 0"),
+    "a state that begins with text": (
+        lambda s, x, z: s.state("c", (2,), init="0"),
+        "init must be a finite number; received '0'",
+    ),
     "a state that changes shape": (
         lambda s, x, z: s.update(s.state("c", (2,)), z.mean(over="time").mean(over="batch")),
         "must be equal",
@@ -258,3 +287,50 @@ def test_an_action_is_equal_however_its_sizes_are_written():
 
 def test_the_nearest_name_is_found_whatever_its_case():
     assert nearest("EMA", ["ema", "none"]) == " Did you mean 'ema'?"
+
+
+def test_a_choice_lists_what_there_is_once():
+    known = ("linear", "logistic")
+    with pytest.raises(lr.SpecError) as caught:
+        choice("probe", "kind", "tree", known)
+    assert str(caught.value).partition(": ")[2] == (
+        "probe: kind must be one of 'linear', 'logistic'; received 'tree'. Fix: pass "
+        "kind='linear', say."
+    )
+    with pytest.raises(lr.SpecError, match=r"received 'linaer'\. Did you mean 'linear'\?$"):
+        choice("probe", "kind", "linaer", known)
+
+
+# Whose line it is ------------------------------------------------------------------------------
+
+
+def test_a_line_of_the_standard_library_is_not_the_user_s():
+    stopping = lr.EarlyStopping(patience=1)
+    with pytest.raises(lr.SpecError, match="min_delta") as caught:
+        dataclasses.replace(stopping, min_delta=math.nan)  # here
+    assert line_of(caught.value).endswith("# here")
+    stack = contextlib.ExitStack()
+    stack.callback(functools.partial(lr.EarlyStopping, patience=1, min_delta=-1.0))
+    with pytest.raises(lr.SpecError, match="min_delta") as caught:
+        stack.close()  # here
+    assert line_of(caught.value).endswith("# here")
+
+
+def test_a_user_s_module_may_have_the_name_of_a_library(tmp_path):
+    file = tmp_path / "statistics.py"
+    file.write_text("import latentroles as lr\nlr.EarlyStopping(patience=0)\n")
+    with pytest.raises(lr.SpecError, match=r"^statistics\.py:2: "):
+        runpy.run_path(str(file), run_name="statistics")
+
+
+def test_what_is_written_on_the_fly_has_no_line():
+    """The __init__ that a dataclass is given: its call is the line."""
+
+    @dataclasses.dataclass
+    class Written:
+        at: object = dataclasses.field(default_factory=user_place)
+
+    place = Written().at  # here
+    assert place[0] == __file__
+    with open(__file__) as file:
+        assert file.read().splitlines()[place[1] - 1].endswith("# here")

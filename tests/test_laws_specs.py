@@ -59,7 +59,7 @@ def test_s7_a_stop_before_and_a_stop_behind_a_module_differ_in_its_gradient(laye
 
 
 def test_s10_a_loss_of_weight_0_is_absent_even_where_it_is_not_a_number():
-    def declare(weight: float | None) -> lr.Spec:
+    def declare(weight: object) -> lr.Spec:
         s = lr.Spec("nan")
         x = s.observation("x", (2,))
         f = s.module("f", lr.nn.linear(2, 2))
@@ -69,6 +69,10 @@ def test_s10_a_loss_of_weight_0_is_absent_even_where_it_is_not_a_number():
         return s
 
     assert declare(0.0).hash == declare(None).hash != declare(1.0).hash
+    never = lr.warmup(0.0, 3, then=lr.cosine(0.0, 5))
+    assert declare(never).hash == declare(None).hash
+    assert declare(never).absent == {"bad"}
+    assert declare(lr.warmup(0.0, 3, then=lr.cosine(0.0, 5, 1.0))).hash != declare(None).hash
     case = Case.of(declare(0.0))
     assert np.isfinite(step_of(case, "torch").total)
 

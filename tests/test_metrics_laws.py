@@ -448,6 +448,20 @@ def test_what_is_not_asked_for_is_not_computed(monkeypatch):
     measure(visits, clouds.cloud(visits, 0), only=["retrieval", "leakage", "collapse"])
 
 
+def test_drift_is_unknown_where_nothing_is_apart():
+    """Loops that do not move are no drift of 0 then: there is nothing to measure them by."""
+    visits = clouds.visits(0, view=np.zeros(240, int))  # all places look alike
+    z = controls.oracle(visits)
+    alone = spreads.apart_squares(visits, z)
+    assert alone.count == 0
+    found = spreads.drift(visits, z, alone.mean)
+    assert len(found.lengths) >= 3
+    assert np.isnan(found.slope)
+    apart = clouds.visits(0)
+    still = controls.oracle(apart)
+    assert spreads.drift(apart, still, spreads.apart_squares(apart, still).mean).slope == 0.0
+
+
 def test_vectors_in_every_direction_have_no_whitened_w():
     visits = clouds.visits(0, episodes=3)
     z = np.random.default_rng(0).standard_normal((90, 300))

@@ -374,6 +374,13 @@ def test_hyper_parameters_are_written_out():
     [
         (lambda: sgd(0), "sgd: learning_rate must be a number greater than 0; received 0"),
         (lambda: sgd("0.1"), "received '0.1'"),
+        (
+            lambda: sgd(cosine(0.1, 5, final=-0.01)),
+            "sgd: learning_rate must be .* at least 0 at every step; .* from -0.01 to 0.1",
+        ),
+        (lambda: adam(warmup(0.1, 3, then=cosine(0.1, 5, -1))), "at every step.* from -1.0 to 0.1"),
+        (lambda: adamw(warmup(-0.1, 3)), "adamw: learning_rate must be .* at every step"),
+        (lambda: adamw(cosine(0.0, 5)), "adamw: learning_rate must be greater than 0 at some step"),
         (lambda: sgd(0.1, momentum=1.0), "momentum must be .* less than 1"),
         (lambda: adam(math.inf), "learning_rate"),
         (lambda: adam(0.1, b1=-0.1), "adam: b1"),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import latentroles as lr
 from latentroles.train import checkpoint, metrics
-from latentroles.train.silence import STEPS, ZERO, SilenceWatch, has_margin
+from latentroles.train.silence import FALLEN, STEPS, ZERO, SilenceWatch, has_margin
+from latentroles_specs.rssm import rssm
 
 BOX = lr.Box(-1.0, 1.0, (2,))
 
@@ -55,19 +56,57 @@ RUNS = st.lists(st.tuples(VALUES, st.integers(1, STEPS + 2)), max_size=5)
 def test_a_loss_is_named_each_time_that_it_has_been_at_zero_for_so_many_steps(runs):
     watch, run = SilenceWatch(moves(), "main"), 0
     for value in (value for value, steps in runs for _ in range(steps)):
-        found = watch.see({"effect": value, "still": 1.0, "recon": 0.3, "total": 0.0})
+        found = watch.see({"effect": value, "still": 1.0, "recon": 0.3, "total": 0.0}, a_batch())
         run = run + 1 if abs(value) <= ZERO else 0
         assert found == (["effect"] if run == STEPS else [])
         again = SilenceWatch(moves(), "main")
         again.restore(watch.to_json())
-        assert again.silent == watch.silent == ({"effect": run} if run else {})
+        assert again.to_json() == watch.to_json()
+        assert watch.silent == ({"effect": run} if run else {})
 
 
 def test_many_steps_in_a_row_are_one_warning():
     watch = SilenceWatch(moves(), "main")
     losses = {"effect": 0.0, "still": 0.0, "recon": 1.0}
-    found = [watch.see(losses) for _ in range(3 * STEPS)]
+    found = [watch.see(losses, a_batch()) for _ in range(3 * STEPS)]
     assert [f for f in found if f] == [["effect", "still"]]
+
+
+STILL = {**a_batch(), "x": np.ones((2, 4, 3))}
+
+
+@given(first=st.sampled_from([0.17, 400.0, -5.0]), part=st.floats(1e-5, 1.0), varied=st.booleans())
+def test_a_loss_that_has_fallen_far_is_named_where_what_it_observes_stands_still(
+    first, part, varied
+):
+    watch, batch = SilenceWatch(moves(), "main"), a_batch() if varied else STILL
+    losses = {"effect": 1.0, "still": 1.0}
+    assert watch.see({**losses, "recon": first}, batch) == []
+    found = [watch.see({**losses, "recon": part * first}, batch) for _ in range(3 * STEPS)]
+    named = not varied and abs(part * first) <= FALLEN * abs(first)
+    assert found == [["recon"] if named and i == STEPS - 1 else [] for i in range(3 * STEPS)]
+
+
+def test_it_is_named_once_on_its_way_to_zero():
+    for batch, named in ((STILL, [STEPS]), (a_batch(), [2 * STEPS])):
+        watch = SilenceWatch(moves(), "main")
+        values = [1.0] + STEPS * [FALLEN / 2] + 2 * STEPS * [0.0]
+        losses = ({"effect": 1.0, "still": 1.0, "recon": value} for value in values)
+        found = [watch.see(held, batch) for held in losses]
+        assert [step for step, names in enumerate(found) if names] == named
+
+
+def test_what_a_loss_does_not_observe_may_vary():
+    s = moves()
+    s.observation("light", ())
+    s.loss("seen", lr.losses.mse(s.inputs["light"], s.inputs["x"].mean(over="event")))
+    watch = SilenceWatch(s, "main")
+    light = np.arange(8.0).reshape(2, 4)
+    losses = {"effect": 1.0, "still": 1.0, "recon": 1.0, "seen": 1.0}
+    watch.see(losses, {**STILL, "light": light})
+    losses |= {"recon": 1e-5, "seen": 1e-5}
+    found = [watch.see(losses, {**STILL, "light": light}) for _ in range(STEPS)]
+    assert found[-1] == ["recon"]
 
 
 def test_a_loss_with_a_margin_may_be_at_zero():
@@ -175,7 +214,8 @@ def test_a_silent_loss_is_spoken_of_once_while_the_run_goes_on(backend, tmp_path
     [row] = [r for r in rows if any("effect" in w for w in r.get("warnings", ()))]
     assert row["step"] == STEPS - 1
     held = checkpoint.load(result.folder).record["progress"]["silence"]
-    assert held == {"effect": STEPS + 5}
+    assert held["silent"] == {"effect": STEPS + 5}
+    assert held["first"]["effect"] == 0.0 < held["first"]["recon"]
 
 
 def test_a_resumed_run_counts_on(tmp_path):
@@ -191,5 +231,30 @@ def test_a_healthy_run_has_no_such_warning(tmp_path):
     assert result.notes == ()
     rows = metrics.read(result.folder / metrics.METRICS)
     assert not any("warnings" in row for row in rows)
-    assert checkpoint.load(result.folder).record["progress"]["silence"] == {}
+    assert checkpoint.load(result.folder).record["progress"]["silence"]["silent"] == {}
     assert rows[-1]["losses"]["guard"] == 0.0  # its margin is met
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_rssm_on_frames_that_stand_still_is_told_of_its_dynamics(still, tmp_path):
+    """Its divergence is learned from nothing, and comes near zero without ever being there."""
+    s = rssm(frame=(1, 8, 8), dim=4, hidden=8, actions=3)
+
+    class Frames:
+        def batch(self, step: int) -> dict[str, np.ndarray]:
+            rng = np.random.default_rng(step)
+            x = np.full((8, 5, 1, 8, 8), 0.5) if still else rng.uniform(size=(8, 5, 1, 8, 8))
+            return {"x": x.astype(np.float32), "a": rng.integers(0, 3, (8, 4))}
+
+    result = lr.train(
+        s,
+        Frames(),
+        steps=160,
+        out=tmp_path / "run",
+        optimisers=lr.adamw(3e-3),
+        display=False,
+    )
+    said = [text for text in result.notes if "loss rssm has been" in text]
+    assert len(said) == still
+    for text in said:
+        assert "every observation x of the batch is the same" in text

@@ -498,6 +498,15 @@ def test_a_file_is_split_and_a_second_file_held_out(
         ),
         ({"phases": {"main": {"steps": 3}}}, SpecError, "'main' is dict"),
         ({"early_stopping": {"patience": 3}}, SpecError, "early_stopping is EarlyStopping"),
+        ({"phases": ["main"]}, SpecError, r"phases= takes PhaseSettings.*; received \['main'\]"),
+        ({"groups": "near"}, SpecError, "groups .* must be a dictionary of strings; .* 'near'"),
+        ({"groups": ["near"]}, SpecError, "groups .* must be a dictionary of strings"),
+        ({"columns": "x"}, SpecError, "columns .* must be a dictionary of strings; .* 'x'"),
+        ({"columns": {"x": 3}}, SpecError, "columns .* must be a dictionary of strings"),
+        ({"seed": -1}, SpecError, "seed .* must be an integer of at least 0; received -1"),
+        ({"frames": "4"}, TrainingError, "frames is a whole number of at least 1, got '4'"),
+        ({"batch": 0}, TrainingError, "batch is a whole number of at least 1, got 0"),
+        ({"optimisers": lr.cosine(0.1, 5)}, TrainingError, "'default' is Cosine. Write lr.adamw"),
         ({"phases": {"main": PhaseSettings(start="best")}}, TrainingError, "is the first one"),
         (
             {"phases": {"main": PhaseSettings(groups={"nar": "default"})}},
@@ -514,6 +523,70 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     with pytest.raises(error, match=said):
         validated(**options)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["out", "resume"])
+@pytest.mark.parametrize("folder", ["", 3])
+def test_a_folder_of_no_path_is_refused(
+    backend: QuadraticBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    folder: Any,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match=rf"{name}= \(--{name}\) is the path .* {folder!r}"):
+        validated(**{"out": None, name: folder})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong", "said"),
+    [
+        (EarlyStopping, {"patience": 1, "loss": 3}, "loss .* must be a string; received 3. Fix"),
+        (EarlyStopping, {"patience": 1, "loss": ""}, "loss .* must be a string; received ''"),
+        (PhaseSettings, {"groups": "near"}, "groups .* must be a dictionary .* 'near'. Fix"),
+        (PhaseSettings, {"groups": {"near": 1}}, "groups .* must be a dictionary of strings"),
+        (PhaseSettings, {"early_stopping": 3}, "early_stopping is EarlyStopping.* received 3"),
+    ],
+)
+def test_settings_are_refused_where_they_are_declared(
+    settings: Any, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"^test_validation\.py:\d+: .*{said}"):
+        settings(**wrong)
+
+
+RECIPE: dict[str, Any] = {
+    "environment": "walk",
+    **dict.fromkeys(("episodes", "batch", "steps"), 2),
+    "episode_steps": 9,
+    "frames": 4,
+    "optimisers": lr.sgd(0.1),
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        ({"environment": 3}, SpecError, "environment .* must be a string; received 3"),
+        ({"columns": "x"}, SpecError, "columns .* must be a dictionary of strings; .* 'x'"),
+        ({"groups": "near"}, SpecError, "groups .* must be a dictionary of strings; .* 'near'"),
+        ({"phases": ["main"]}, SpecError, "phases= takes PhaseSettings"),
+        ({"phases": {"main": 3}}, SpecError, "phases= takes PhaseSettings.* 'main' is int"),
+        ({"early_stopping": 3}, SpecError, "early_stopping is EarlyStopping.* received 3"),
+        ({"validation": "0.1"}, SpecError, "between 0 and 1, not '0.1'"),
+        ({"optimisers": 3}, TrainingError, "'default' is int. Write lr.adamw"),
+        ({"optimisers": {}}, SpecError, "A recipe needs an optimiser"),
+    ],
+)
+def test_a_recipe_is_refused_where_it_is_declared(
+    wrong: dict[str, Any], error: type, said: str
+) -> None:
+    function = lr.recipe(**RECIPE)(lambda: quadratic())
+    assert function.recipe.optimisers == {"default": lr.sgd(0.1)}  # one is for all
+    with pytest.raises(error, match=said):
+        lr.recipe(**{**RECIPE, **wrong})
 
 
 def test_settings_of_late_phases_are_checked_first(

@@ -7,11 +7,11 @@ same are equal, hash alike and serialise alike (`numpy.int64(3)` becomes `3`, `1
 import inspect
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
-from .errors import SpecError, nearest, user_line
+from .errors import SpecError, closest, user_line
 
 
 class Range(NamedTuple):
@@ -99,7 +99,7 @@ def choice(owner: str, name: str, value: object, known: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         raise SpecError(
             f"{user_line()}{owner}: {name} must be one of {', '.join(map(repr, known))}; "
-            f"received {value!r}.{nearest(str(value), known)}"
+            f"received {value!r}.{closest(value, known) or f' Fix: pass {name}={known[0]!r}, say.'}"
         )
     return value
 
@@ -128,3 +128,24 @@ def only_with(read: bool, needed: str, function: Callable[..., Any], **given: ob
                 f"{user_line()}{function.__name__}: {name} has an effect only with {needed}; "
                 f"received {name}={value!r} without. Fix: leave {name} away, or pass {needed}."
             )
+
+
+def text(owner: str, name: str, value: object, meaning: str) -> str:
+    """Returns `value` when it is a string with something in it; `meaning` says what it names."""
+    if not isinstance(value, str) or not value:
+        raise SpecError(
+            f"{user_line()}{owner}: {name} ({meaning}) must be a string; received {value!r}. "
+            f"Fix: pass {name}='...'."
+        )
+    return value
+
+
+def names(owner: str, name: str, value: object, meaning: str) -> dict[str, str]:
+    """Returns `value` as a dictionary of strings by string; `meaning` says of what, as "a -> b"."""
+    held = dict(value) if isinstance(value, Mapping) else None
+    if held is None or not all(isinstance(n, str) for pair in held.items() for n in pair):
+        raise SpecError(
+            f"{user_line()}{owner}: {name} ({meaning}) must be a dictionary of strings; received "
+            f"{value!r}. Fix: pass {name}={{'...': '...'}}."
+        )
+    return held

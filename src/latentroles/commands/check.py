@@ -29,14 +29,21 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     from latentroles.rules import check
+    from latentroles.train.frames import too_short
+    from latentroles.train.recipe import Recipe
 
     function = find_function(arguments.spec)
-    report = check(build(function, read_parameters(function, arguments.parameter)))
+    spec = build(function, read_parameters(function, arguments.parameter))
+    report = check(spec)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2))
     elif arguments.github:
         print("\n".join(filter(None, (report.github(), report.closing()))))
     else:
         print(f"{report.table()}\n\n{report}")
+        recipe = getattr(function, "recipe", None)
+        why = too_short(spec, recipe.frames) if isinstance(recipe, Recipe) else None
+        if why is not None:
+            print(f"\nThe recipe does not fit: {why[0].lower()}{why[1:]}")
     passed = report.clean if arguments.strict else report.ok
     return 0 if passed else 1

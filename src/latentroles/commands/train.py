@@ -1,6 +1,7 @@
 """`latentroles train`: collect or open data, train, say what came of it."""
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -45,8 +46,15 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         help="optimiser steps of each phase; with --resume of the phase that the run is in, and "
         "of those after it",
     )
-    option("--out", metavar="DIR", help="the run folder; default runs/SPEC-BACKEND-NUMBER")
-    option("--data", metavar="FILE", help="trajectories (HDF5); collected there if it is missing")
+    option(
+        "--out", type=_path, metavar="DIR", help="the run folder; default runs/SPEC-BACKEND-NUMBER"
+    )
+    option(
+        "--data",
+        type=_path,
+        metavar="FILE",
+        help="trajectories (HDF5); collected there if it is missing",
+    )
     option("--batch", type=_count, metavar="N", help="windows per step")
     option("--frames", type=_count, metavar="T", help="frames of a window")
     option("--device", metavar="D", help="such as cpu or cuda; default the backend's choice")
@@ -54,6 +62,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     option("--seed", type=_seed, metavar="N", help="of weights, noise and windows; default 0")
     option(
         "--validation",
+        type=_path,
         metavar="PART",
         help="what to hold out: a fraction of the episodes such as 0.1, or a trajectory file",
     )
@@ -61,14 +70,16 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     option(
         "--patience", type=_count, metavar="N", help="end a phase N validations after its best one"
     )
-    option("--min-delta", type=float, metavar="D", help="what counts as better; default 0")
+    option("--min-delta", type=_amount, metavar="D", help="what counts as better; default 0")
     option("--stop-on", metavar="LOSS", help="the loss that validation judges; default the total")
     option(
         "--skip-if-trained",
         action="store_true",
         help="take the phases that the run in --out has trained as they are",
     )
-    option("--resume", metavar="DIR", help="go on with a run; SPEC may then be left away")
+    option(
+        "--resume", type=_path, metavar="DIR", help="go on with a run; SPEC may then be left away"
+    )
     option("--quiet", action="store_true", help="print the run folder, and nothing else")
     return parser
 
@@ -108,12 +119,16 @@ def run(arguments: argparse.Namespace) -> int:
     from latentroles import plugins
     from latentroles.routes import routes
     from latentroles.train import train
+    from latentroles.train.frames import refuse_short
+    from latentroles.train.validation import refuse_no_part
 
     screen = make_display(not arguments.quiet)
     stages = Stages()
     plan = _plan_resumed(arguments) if arguments.resume else _plan_new(arguments)
-    # What is missing shows before data is collected.
+    # What is missing or does not fit shows before data is collected.
     plugins.backend(plan.backend).device_of(plan.device)
+    refuse_short(plan.spec, plan.frames)
+    refuse_no_part(plan.validation)
     with stages("data"):
         trajectories = _trajectories(plan, screen)
     result = train(
@@ -355,12 +370,29 @@ def _make_parent(path: Path) -> None:
         ) from error
 
 
+def _path(text: str) -> str:
+    """An empty path is the current folder, which nobody means."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path, not ''")
+    return text
+
+
 def _count(text: str) -> int:
     return _whole(text, 1)
 
 
 def _seed(text: str) -> int:
     return _whole(text, 0)
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"a number of at least 0, not {text!r}")
+    return value
 
 
 def _whole(text: str, least: int) -> int:

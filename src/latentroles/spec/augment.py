@@ -47,6 +47,13 @@ def augment(
             f"{user_line()}augment draws for each frame of (batch, time); received "
             f"{operand.type}. Fix: augment before `.windows(...)`."
         )
+    side = min(operand.shape[-2:], default=0)
+    if len(operand.shape) > 1 and crop >= side:
+        most = f"at most {side - 1}" if side > 1 else "0: frames of one pixel cannot be moved"
+        raise SpecError(
+            f"{user_line()}augment moves frames by less than their shorter side, so that something "
+            f"of them is left; received crop={crop} for {operand.type}. Fix: pass a crop of {most}."
+        )
     if crop:
         place = draw("augment", operand, f"{label}_crop", (2,), "uniform")
         operand = spec._node("op", (operand, place), ("random_crop", crop))

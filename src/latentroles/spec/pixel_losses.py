@@ -9,7 +9,7 @@ from operator import add
 from typing import Any
 
 from ..arguments import POSITIVE, integer, real
-from ..errors import SpecError, user_line
+from ..errors import ShapeError, SpecError, user_line
 from .call import call
 from .expr import Expr, elementwise
 from .ops import avg_pool2d
@@ -75,7 +75,7 @@ def multi_box(
     beta = real("multi_box", "beta", beta, POSITIVE)
     limit = real("multi_box", "limit", limit, POSITIVE)
     levels = []
-    residuals = _pyramid(prediction, target, len(sizes))
+    residuals = _pyramid("multi_box", prediction, target, len(sizes))
     for residual, kernel, stride in zip(residuals, sizes, steps, strict=True):
         error = call("pixel_error", residual)
         box = min(kernel, *error.shape)
@@ -111,7 +111,8 @@ def multi_gauss(
     beta = real("multi_gauss", "beta", beta, POSITIVE)
     limit = real("multi_gauss", "limit", limit, POSITIVE)
     losses = []
-    for residual, sigma in zip(_pyramid(prediction, target, len(sigmas)), sigmas, strict=True):
+    residuals = _pyramid("multi_gauss", prediction, target, len(sigmas))
+    for residual, sigma in zip(residuals, sigmas, strict=True):
         error = call("pixel_square", residual)
         weight = call("gauss_weight", error.stop(), sigma=sigma, beta=beta, limit=limit)
         losses.append(call("weighted_mean", error, weight.stop()))
@@ -128,10 +129,30 @@ def _levels(what: str, name: str, values: Any) -> Sequence[Any]:
     return values
 
 
-def _pyramid(prediction: Expr, target: Expr, levels: int) -> Iterator[Expr]:
+def _pyramid(what: str, prediction: Expr, target: Expr, levels: int) -> Iterator[Expr]:
     """The residual at each level; pooling is linear, so it is that of the two pyramids."""
     residual = elementwise("sub", prediction, target)
+    sides, step = residual.shape[-2:], 2 ** (levels - 1)
+    if len(residual.shape) == 3 and any(side % step for side in sides):
+        fitting = " x ".join(_multiples_near(side, step) for side in sides)
+        fewer = next(n for n in range(levels, 0, -1) if not any(s % 2 ** (n - 1) for s in sides))
+        raise ShapeError(
+            f"{user_line()}{what} halves its frames {levels - 1} times, so that height and width "
+            f"are multiples of {step}; received "
+            f"{residual.type}. Fix: take frames of {fitting}, or at most {fewer} "
+            f"level{'s' if fewer > 1 else ''}."
+        )
+    return _halved(residual, levels)
+
+
+def _halved(frames: Expr, levels: int) -> Iterator[Expr]:
     for level in range(levels):
         if level:
-            residual = avg_pool2d(residual, 2)
-        yield residual
+            frames = avg_pool2d(frames, 2)
+        yield frames
+
+
+def _multiples_near(side: int, step: int) -> str:
+    """The multiples of `step` next to `side`, which may be one, in words."""
+    below, above = side // step * step, -(-side // step) * step
+    return f"{below}" if below == above else f"({below} or {above})" if below else f"{above}"

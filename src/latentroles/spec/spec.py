@@ -34,6 +34,7 @@ from .types import Type
 from .walk import postorder
 
 MAIN = "main"
+NOISE_AXES = ((), ("batch",), ("batch", "time"))
 
 
 class Spec:
@@ -132,13 +133,14 @@ class Spec:
             raise SpecError(
                 f"{user_line()}noise is 'normal', 'uniform' or 'bernoulli', got {kind!r}."
             )
-        if tuple(axes) not in ((), ("batch",), ("batch", "time")):
+        if not isinstance(axes, Sequence) or tuple(axes) not in NOISE_AXES:
             raise SpecError(
                 f"{user_line()}noise has leading axes (), ('batch',) or ('batch', 'time'), got "
-                f"{tuple(axes)}."
+                f"{axes!r}."
             )
-        if not 0.0 < rate <= 1.0:
-            raise SpecError(f"{user_line()}noise needs 0 < rate <= 1, got {rate}.")
+        if not isinstance(rate, Real) or not 0.0 < rate <= 1.0:
+            raise SpecError(f"{user_line()}noise needs 0 < rate <= 1, got {rate!r}.")
+        _identifier("noise", name)
         wanted = Noise(name, kind, rate)
         type = Type(tuple(axes), _shape(shape), time=0 if "time" in axes else None)
         expr = self._node("leaf", (), ("noise", name, type))
@@ -156,7 +158,8 @@ class Spec:
     def state(self, name: str, shape: Sequence[int] = (), *, init: float = 0.0) -> Expr:
         """An array carried from step to step; its value is that before the step, stopped."""
         self._free(name)
-        self.states[name] = State(name, _shape(shape), float(init))
+        init = arguments.real(f"state {name!r}", "init", init)
+        self.states[name] = State(name, _shape(shape), init)
         return self._node("leaf", (), ("state", name, Type(shape=_shape(shape))))
 
     def update(self, state: Expr, expr: Any) -> None:
@@ -243,7 +246,7 @@ class Spec:
         weight: Any = 1.0,
         updates: Iterable[Module] | Module | None = None,
     ) -> None:
-        """Declares a loss. A weight of 0 declares nothing.
+        """Declares a loss. A weight of 0, or of 0 at every step, declares nothing.
 
         Args:
             expr: a scalar.
@@ -267,13 +270,11 @@ class Spec:
             )
         if isinstance(weight, Schedule):
             weight = scheduled(f"loss {name!r}", "weight", weight, arguments.NON_NEGATIVE)
+            if not weight.bounds()[1]:  # type: ignore[union-attr]
+                weight = 0.0  # at every step
         elif isinstance(weight, Real) and not isinstance(weight, bool):
             weight = float(weight)
-            if weight == 0.0:
-                if self.absent is not None:
-                    self.absent.add(name)
-                return
-            if not 0.0 < weight < float("inf"):
+            if not 0.0 <= weight < float("inf"):
                 raise SpecError(
                     f"{user_line()}loss {name!r} needs a positive, finite weight, got {weight}. "
                     "To reverse a gradient, use `scale_gradient(-1)`."
@@ -283,6 +284,10 @@ class Spec:
                 f"{user_line()}the weight of loss {name!r} is a number or a schedule such as "
                 f"lr.warmup(...), got {weight!r}."
             )
+        if weight == 0.0:
+            if self.absent is not None:
+                self.absent.add(name)
+            return
         mask = None
         if updates is not None:
             listed = [updates] if isinstance(updates, Module) else list(updates)
@@ -387,13 +392,21 @@ class Spec:
         _identifier("phase", name)
         if name in self.phases:
             raise SpecError(f"{user_line()}phase {name!r} is declared twice; rename one of them.")
+        if isinstance(losses, str) or not isinstance(losses, Iterable):
+            raise SpecError(
+                f"{user_line()}phase {name!r} takes a list of losses by name, got {losses!r}. "
+                "Fix: pass losses=['...']."
+            )
+        if steps is not None:
+            steps = arguments.integer(f"phase {name!r}", "steps", steps, "optimiser steps")
+        losses = tuple(losses)
         for loss in losses:
-            if loss not in self.losses:
+            if not isinstance(loss, str) or loss not in self.losses:
                 raise SpecError(
                     f"{user_line()}phase {name!r} names no declared loss {loss!r}."
                     f"{nearest(loss, self.losses)}"
                 )
-        self.phases[name] = Phase(name, tuple(losses), steps)
+        self.phases[name] = Phase(name, losses, steps)
         return self.phases[name]
 
     def allow(
@@ -412,7 +425,7 @@ class Spec:
             loss, latent, module: the place: the finding's loss, and the latent or else the module,
                 target or state that it is about. What is left out is any.
         """
-        if rule not in RULES and rule not in CODES:
+        if not isinstance(rule, str) or (rule not in RULES and rule not in CODES):
             raise SpecError(f"{user_line()}allow names no rule {rule!r}.{nearest(rule, RULES)}")
         if not isinstance(because, str) or not because.strip():
             raise SpecError(

@@ -1,24 +1,27 @@
 """Collapse, noticed while a run goes on: latents that hold hardly anything.
 
 A latent collapses wholly when it becomes a constant, and in part when it keeps to few of its
-dimensions. Only latents that the phase trains are watched. A warning is said once, when it begins,
-with what the declaration and the data say about the cause.
+dimensions. One that nothing keeps from collapsing is on its way when most of its spread is lost.
+Only latents that the phase trains are watched. A warning is said once, when it begins, with what
+the declaration and the data say about the cause.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from latentroles.routes import routes
-from latentroles.rules import check
+from latentroles.rules import Finding, Report, check
 from latentroles.spec import Spec
 from latentroles.spec.walk import postorder
 from latentroles.train.loop import Batch
 
 # A latent is constant when it varies by no more than this part of its size, or of what it once was.
 _CONSTANT = 0.02
+# One that nothing guards may settle above that: this part of what it once varied by is little.
+_LOST = 1 / 3
 # It keeps to few dimensions when its effective rank is below both: in dimensions, and in part.
 _FEW, _FEW_OF_ALL = 1.5, 0.02
 _LEAST_DIMENSIONS = 8  # a pose may well keep to one of two or three
@@ -78,6 +81,7 @@ class CollapseWatch:
     phase: str
     first: dict[str, float] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    _bare: dict[str, bool] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.latents = trained_latents(self.spec, self.phase)
@@ -99,6 +103,8 @@ class CollapseWatch:
             measured[name] = {"rank": round(found.rank, 4), "std": float(f"{found.std:.4g}")}
             before = self.first.setdefault(name, found.std)
             what = _collapsed(found, before)
+            if what is None and found.std <= _LOST * before and self._unguarded(name):
+                what = f"has lost most of its spread: {_varies(found, before)}"
             if what is None:
                 self.said = [known for known in self.said if known != name]
             elif name not in self.said:
@@ -106,6 +112,11 @@ class CollapseWatch:
                 cause = "; ".join(likely_causes(self.spec, self.phase, name, batch))
                 warnings.append(f"latent {name} {what}. Likely cause: {cause}.")
         return measured, warnings
+
+    def _unguarded(self, latent: str) -> bool:
+        if latent not in self._bare:
+            self._bare[latent] = bool(_unmet(_guarded(self.spec, self.phase, latent), latent))
+        return self._bare[latent]
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `restore` takes."""
@@ -132,10 +143,7 @@ def trained_latents(spec: Spec, phase: str) -> tuple[str, ...]:
 def _collapsed(found: Spread, first: float) -> str | None:
     """What is wrong, in words, or None."""
     if found.std <= _CONSTANT * max(found.size, first):
-        return (
-            f"is all but constant: it varies by {found.std:.2g} per dimension ({first:.2g} at "
-            f"first) around a size of {found.size:.2g}"
-        )
+        return f"is all but constant: {_varies(found, first)}"
     few = max(_FEW, _FEW_OF_ALL * found.dimensions)
     if found.dimensions >= _LEAST_DIMENSIONS and found.rank < few:
         return (
@@ -144,16 +152,26 @@ def _collapsed(found: Spread, first: float) -> str | None:
     return None
 
 
+def _varies(found: Spread, first: float) -> str:
+    return (
+        f"it varies by {found.std:.2g} per dimension ({first:.2g} at first) around a size of "
+        f"{found.size:.2g}"
+    )
+
+
 def likely_causes(spec: Spec, phase: str, latent: str, batch: Batch) -> list[str]:
     """What the data and `lr.check` say about the collapse of a latent; never empty."""
     causes = [
         f"its input {name} is the same everywhere in the batch"
         for name in _columns(spec, latent)
-        if name in batch and _constant(batch[name])
+        if name in batch and never_varies(batch[name])
     ]
-    losses = spec.phase_of(phase).losses
-    report = check(_guarded(spec, losses, latent))
-    live = [loss for loss in losses if "target-live" in report.verdicts[loss][latent]]
+    report = _guarded(spec, phase, latent)
+    live = [
+        loss
+        for loss in spec.phase_of(phase).losses
+        if "target-live" in report.verdicts[loss][latent]
+    ]
     if live:
         causes.append(
             f"the target of {', '.join(live)} is live, so that both sides can meet at a constant: "
@@ -161,10 +179,7 @@ def likely_causes(spec: Spec, phase: str, latent: str, batch: Batch) -> list[str
         )
     causes += [
         f"no loss of phase {phase} keeps it from collapsing: {finding.fix}"
-        for finding in (*report.findings, *report.allowed)
-        if finding.rule == "requirement-unmet"
-        and finding.subject == latent
-        and finding.severity != "note"
+        for finding in _unmet(report, latent)
     ]
     return causes or [
         "none that the declaration shows; look at its learning rate and at the weights of the "
@@ -172,14 +187,25 @@ def likely_causes(spec: Spec, phase: str, latent: str, batch: Batch) -> list[str
     ]
 
 
-def _guarded(spec: Spec, losses: Sequence[str], latent: str) -> Spec:
-    """A copy with the phase's losses alone, in which the latent's role asks for a guard."""
+def _guarded(spec: Spec, phase: str, latent: str) -> Report:
+    """What `check` says of the phase's losses alone, where the latent's role asks for a guard."""
     copy = Spec.from_json(spec.to_json())
-    copy.losses = {name: copy.losses[name] for name in losses}
+    copy.losses = {name: copy.losses[name] for name in spec.phase_of(phase).losses}
     held = copy.latents[latent]
     role = replace(held.role, requires=held.role.requires | {"anti-collapse"})
     copy.latents[latent] = replace(held, role=role)
-    return copy
+    return check(copy)
+
+
+def _unmet(report: Report, latent: str) -> list[Finding]:
+    """What a latent asks for and nothing gives, as long as it is more than a note."""
+    return [
+        finding
+        for finding in (*report.findings, *report.allowed)
+        if finding.rule == "requirement-unmet"
+        and finding.subject == latent
+        and finding.severity != "note"
+    ]
 
 
 def _columns(spec: Spec, latent: str) -> list[str]:
@@ -188,7 +214,7 @@ def _columns(spec: Spec, latent: str) -> list[str]:
     return [e.attrs[1] for e in leaves if e.attrs[0] == "observation"]
 
 
-def _constant(column: np.ndarray) -> bool:
-    """Whether all frames of all windows are equal."""
-    frames = column.reshape(-1, *column.shape[2:])
-    return len(frames) > 1 and bool((frames == frames[0]).all())
+def never_varies(column: np.ndarray) -> bool:
+    """Whether all entries of all windows are equal: (batch, T, ...)."""
+    entries = column.reshape(-1, *column.shape[2:])
+    return len(entries) > 1 and bool((entries == entries[0]).all())

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import arguments
-from ..errors import CheckpointError
+from ..errors import CheckpointError, SpecError, user_line
 from ..registry import Registry
-from ..spec.schedules import Schedule, value
+from ..spec.schedules import Schedule, scheduled, value
 
 _DEFAULTS_DIFFER = (
     "{} PyTorch and optax do not agree on it, and no parity test covers it. Fix: use sgd, adam or "
@@ -50,7 +50,14 @@ class _Common(ABC):
     _ranges: ClassVar[dict[str, arguments.Range]]
 
     def __post_init__(self):
-        if not isinstance(self.learning_rate, Schedule):
+        if isinstance(self.learning_rate, Schedule):
+            scheduled(self.name, "learning_rate", self.learning_rate, arguments.NON_NEGATIVE)
+            if not self.learning_rate.bounds()[1]:
+                raise SpecError(
+                    f"{user_line()}{self.name}: learning_rate must be greater than 0 at some step; "
+                    f"received {self.learning_rate!r}. Fix: give one of its ends such a value."
+                )
+        else:
             self._check("learning_rate", arguments.POSITIVE)
         for argument, range in self._ranges.items():
             self._check(argument, range)

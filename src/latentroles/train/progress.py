@@ -73,7 +73,7 @@ class Progress:
         """Measures after `done` steps, the last of them on `batch` with these losses."""
         warnings = [
             self.silence.warning(loss, batch, trainer.latents(self.silence.read(loss)))
-            for loss in self.silence.see(losses)
+            for loss in self.silence.see(losses, batch)
         ]
         found = self._measured(trainer, done, batch)
         if not warnings:

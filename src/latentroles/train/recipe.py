@@ -2,10 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypeVar
 
+from latentroles import arguments
 from latentroles.errors import SpecError
-from latentroles.train.settings import EarlyStopping, PhaseSettings
+from latentroles.train.given import COLUMNS
+from latentroles.train.settings import (
+    GROUPS,
+    EarlyStopping,
+    PhaseSettings,
+    named_optimisers,
+    named_phases,
+    refuse_other,
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,7 +31,7 @@ class Recipe:
         frames: T, the frames of a training window; it has T - 1 actions.
         batch: windows per step.
         steps: optimiser steps of each phase.
-        optimisers: by name; "default" has every module that no group names.
+        optimisers: by name; "default" has every module that no group names. Or one for all.
         columns: input of the spec -> column of the trajectory file.
         groups: module -> name of its optimiser, or None for all in "default".
         validation: the fraction of the episodes that is held out, or None.
@@ -53,11 +63,19 @@ class Recipe:
                 f"Windows of {self.frames} frames do not fit into episodes of "
                 f"{self.episode_steps} actions ({self.episode_steps + 1} frames)."
             )
-        if self.validation is not None and not 0 < self.validation < 1:
+        held = self.validation
+        if held is not None and not (isinstance(held, Real) and 0 < held < 1):
             raise SpecError(
                 f"A recipe's validation is the fraction of the episodes that is held out, between "
-                f"0 and 1, not {self.validation!r}."
+                f"0 and 1, not {held!r}."
             )
+        arguments.text("recipe", "environment", self.environment, "a registered one")
+        arguments.names("recipe", "columns", self.columns, COLUMNS)
+        if self.groups is not None:
+            arguments.names("recipe", "groups", self.groups, GROUPS)
+        refuse_other(self.early_stopping)
+        object.__setattr__(self, "phases", named_phases(self.phases))
+        object.__setattr__(self, "optimisers", named_optimisers(self.optimisers))
         if not self.optimisers:
             raise SpecError('A recipe needs an optimiser: optimisers={"default": lr.adamw(1e-3)}.')
 
@@ -92,12 +110,12 @@ def recipe(
         frames=frames,
         batch=batch,
         steps=steps,
-        optimisers=dict(optimisers),
-        columns=dict(columns or {}),
+        optimisers=optimisers,
+        columns={} if columns is None else columns,
         groups=groups,
         validation=validation,
         early_stopping=early_stopping,
-        phases=dict(phases or {}),
+        phases={} if phases is None else phases,
     )
 
     def decorate(function: Function) -> Function:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from latentroles import arguments
-from latentroles.errors import SpecError, TrainingError, nearest
+from latentroles.errors import SpecError, TrainingError, nearest, user_line
 from latentroles.routes import routes
 from latentroles.spec import Spec
 from latentroles.train import optimisers as optimisers_
@@ -14,6 +14,7 @@ from latentroles.train.groups import DEFAULT, assign
 TOTAL = "total"
 DEFAULT_STEPS = 2000
 STARTS = ("last", "best")
+GROUPS = "module -> name of its optimiser"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +41,19 @@ class EarlyStopping:
         set_field(self, "patience", patience)
         delta = arguments.real(owner, "min_delta", self.min_delta, arguments.NON_NEGATIVE)
         set_field(self, "min_delta", delta)
+        arguments.text(owner, "loss", self.loss, 'the name of a loss, or "total"')
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields; `EarlyStopping(**data)` is the inverse."""
         return asdict(self)
 
 
-def _refuse_other(stopping: Any) -> None:
+def refuse_other(stopping: Any) -> None:
+    """Raises SpecError where it is neither None nor an EarlyStopping."""
     if stopping is not None and not isinstance(stopping, EarlyStopping):
         raise SpecError(
-            f"early_stopping is EarlyStopping(patience=...) or None; received {stopping!r}."
+            f"{user_line()}early_stopping is EarlyStopping(patience=...) or None; received "
+            f"{stopping!r}."
         )
 
 
@@ -78,7 +82,9 @@ class PhaseSettings:
         if self.steps is not None:
             arguments.integer("PhaseSettings", "steps", self.steps, "optimiser steps")
         arguments.choice("PhaseSettings", "start", self.start, STARTS)
-        _refuse_other(self.early_stopping)
+        refuse_other(self.early_stopping)
+        if self.groups is not None:
+            arguments.names("PhaseSettings", "groups", self.groups, GROUPS)
         if self.optimisers is not None:
             object.__setattr__(self, "optimisers", named_optimisers(self.optimisers))
 
@@ -135,17 +141,13 @@ def plan_phases(
         SpecError: a phase, a module, an optimiser or a loss is named that is not there.
         TrainingError: something needs validation, and there is none.
     """
-    _refuse_other(early_stopping)
+    refuse_other(early_stopping)
     declared = {phase.name: phase for phase in spec.all_phases()}
-    for name, settings in phases.items():
+    for name in phases:
         if name not in declared:
             raise SpecError(
                 f"phases= names a phase {name!r} that {spec.name} does not declare."
                 f"{nearest(name, declared)}"
-            )
-        if not isinstance(settings, PhaseSettings):
-            raise SpecError(
-                f"phases= takes PhaseSettings(...) by phase; {name!r} is {type(settings).__name__}."
             )
     table, plans = routes(spec), {}
     for index, (name, phase) in enumerate(declared.items()):
@@ -186,6 +188,26 @@ def _refuse_unvalidated(
         )
 
 
+def named_phases(phases: Any) -> dict[str, PhaseSettings]:
+    """Returns the settings of phases by name, a copy; of None none.
+
+    Raises:
+        SpecError: they are something else.
+    """
+    if phases is not None and not isinstance(phases, Mapping):
+        raise SpecError(
+            f"{user_line()}phases= takes PhaseSettings(...) by phase; received {phases!r}. Fix: "
+            "pass phases={'...': PhaseSettings(...)}."
+        )
+    for name, settings in (phases or {}).items():
+        if not isinstance(settings, PhaseSettings):
+            raise SpecError(
+                f"{user_line()}phases= takes PhaseSettings(...) by phase; {name!r} is "
+                f"{type(settings).__name__}."
+            )
+    return dict(phases or {})
+
+
 def named_optimisers(optimisers: Any) -> dict[str, Any]:
     """Returns optimisers by name; one alone is that of all modules.
 
@@ -194,7 +216,8 @@ def named_optimisers(optimisers: Any) -> dict[str, Any]:
     """
     named = dict(optimisers) if isinstance(optimisers, Mapping) else {DEFAULT: optimisers}
     for name, optimiser in named.items():
-        if not hasattr(optimiser, "to_json"):
+        # A schedule has to_json, too.
+        if not hasattr(optimiser, "to_json") or not hasattr(optimiser, "learning_rate"):
             raise TrainingError(
                 f"optimisers= takes latentroles' own, which both backends follow; {name!r} is "
                 f"{type(optimiser).__name__}. Write lr.adamw(1e-3), lr.adam(...) or lr.sgd(...)."

@@ -1,12 +1,14 @@
 """Losses that fall silent, noticed while a run goes on: at zero for many steps, they move nothing.
 
 A distance or a divergence that is exactly met by real data has nothing to compare: its inputs do
-not vary, or there are too few frames. A loss with a margin, such as a hinge or a regulariser, is
-zero where it is met, and is left alone.
+not vary, or there are too few frames. One that has to learn what never varies comes near zero and
+stays above it: it is spoken of where it has fallen far and all that it observes stands still. A
+loss with a margin, such as a hinge or a regulariser, is zero where it is met, and is left alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +16,11 @@ from latentroles.rules import check
 from latentroles.spec import Expr, Spec
 from latentroles.spec.array_functions import array_function
 from latentroles.spec.walk import postorder
-from latentroles.train.collapse import spread
+from latentroles.train.collapse import never_varies, spread
 from latentroles.train.loop import Batch, Losses
 
 ZERO = 1e-12  # and below
+FALLEN = 1e-3  # of what it was at first, and below
 STEPS = 20  # so many in a row before a word is said
 _CONSTANT = 1e-6  # of its size: a latent that varies by less is the same everywhere
 _MARGINS = ("ranking", "statistic")
@@ -33,22 +36,50 @@ class SilenceWatch:
     Attributes:
         losses: those that are watched, all but those with a margin.
         silent: loss -> its steps at zero in a row, up to now.
+        fallen: loss -> its steps at zero or far below its first value in a row, up to now.
+        first: loss -> its size when it was seen first.
     """
 
     spec: Spec
     phase: str
     silent: dict[str, int] = field(default_factory=dict)
+    fallen: dict[str, int] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         declared = self.spec.losses
         names = self.spec.phase_of(self.phase).losses
         self.losses = tuple(name for name in names if not has_margin(declared[name].expr))
 
-    def see(self, losses: Losses) -> list[str]:
-        """Returns the losses that have now been at zero for `STEPS` steps in a row."""
-        still = [name for name in self.losses if abs(losses[name]) <= ZERO]
-        self.silent = {name: self.silent.get(name, 0) + 1 for name in still}
-        return [name for name, steps in self.silent.items() if steps == STEPS]
+    def see(self, losses: Losses, batch: Batch) -> list[str]:
+        """Returns the losses that have now been silent for `STEPS` steps in a row.
+
+        Args:
+            batch: of this step.
+        """
+        sizes = {name: abs(losses[name]) for name in self.losses}
+        self.first = {**sizes, **self.first}
+        low = {name: max(ZERO, FALLEN * self.first[name]) for name in sizes}
+        self.silent = _counted(self.silent, [n for n, size in sizes.items() if size <= ZERO])
+        self.fallen = _counted(self.fallen, [n for n, size in sizes.items() if size <= low[n]])
+        found = []
+        for name, steps in self.fallen.items():
+            at_zero = self.silent.get(name) == STEPS
+            if steps == STEPS:
+                found += [name] if at_zero or self._stands_still(name, batch) else []
+            elif at_zero and not self._stands_still(name, batch):  # else it has been spoken of
+                found.append(name)
+        return found
+
+    def _stands_still(self, loss: str, batch: Batch) -> bool:
+        """Whether a loss observes something, and nothing of it varies in the batch."""
+        seen = [name for name, kind in self._columns(loss, batch) if kind == "observation"]
+        return bool(seen) and all(never_varies(batch[name]) for name in seen)
+
+    def _columns(self, loss: str, batch: Batch) -> list[tuple[str, str]]:
+        """The columns of the batch that a loss is computed from, each with its kind."""
+        leaves = (e for e in postorder(self.spec.losses[loss].expr) if e.kind == "leaf")
+        return [(e.attrs[1], e.attrs[0]) for e in leaves if e.attrs[1] in batch]
 
     def read(self, loss: str) -> tuple[str, ...]:
         """The latents that a loss is computed from."""
@@ -64,24 +95,27 @@ class SilenceWatch:
             latents: those that the loss reads, (batch, ..., *event), by name.
         """
         cause = "; ".join(self.causes(loss, batch, latents))
-        return (
-            f"loss {loss} has been 0 for {STEPS} steps, and moves nothing. Likely cause: {cause}."
-        )
+        if self.silent.get(loss) == STEPS:
+            what = f"has been 0 for {STEPS} steps, and moves nothing"
+        else:
+            what = (
+                f"has been below {FALLEN:.1%} of the {self.first[loss]:.2g} it began with for "
+                f"{STEPS} steps, and has nothing left to learn"
+            )
+        return f"loss {loss} {what}. Likely cause: {cause}."
 
     def causes(self, loss: str, batch: Batch, latents: Mapping[str, np.ndarray]) -> list[str]:
         """What the declaration, the batch and the latents say; never empty."""
         for finding in check(self.spec).findings:
             if (finding.rule, finding.loss) == ("vacuous-loss", loss):
                 return [f"what it compares is equal by construction: {finding.fix}"]
-        leaves = (e for e in postorder(self.spec.losses[loss].expr) if e.kind == "leaf")
-        columns = {e.attrs[1]: e.attrs[0] for e in leaves if e.attrs[1] in batch}
+        columns = dict(self._columns(loss, batch))
         causes = []
         if any(kind != "action" and batch[name].shape[1] == 1 for name, kind in columns.items()):
             causes.append("the windows have T = 1 frame, in which nothing happens")
         for name, kind in columns.items():
-            entries = batch[name].reshape(-1, *batch[name].shape[2:])
-            if len(entries) > 1 and (entries == entries[0]).all():
-                value = "the same" if entries.any() else "0"
+            if never_varies(batch[name]):
+                value = "the same" if batch[name].any() else "0"
                 causes.append(f"every {kind} {name} of the batch is {value}")
         for name in self.read(loss):
             axes = len(self.spec.latents[name].expr.axes)
@@ -93,13 +127,24 @@ class SilenceWatch:
             "none that the batch shows: look at what each side of it is computed from"
         ]
 
-    def to_json(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, Any]:
         """Returns what `restore` takes."""
-        return dict(self.silent)
+        return {
+            "silent": dict(self.silent),
+            "fallen": dict(self.fallen),
+            "first": dict(self.first),
+        }
 
-    def restore(self, data: Mapping[str, int]) -> None:
+    def restore(self, data: Mapping[str, Any]) -> None:
         """Goes on from what `to_json` gave."""
-        self.silent = dict(data)
+        # Of a run of an earlier version nothing is known: the counts begin anew.
+        self.silent, self.fallen = dict(data.get("silent", {})), dict(data.get("fallen", {}))
+        self.first = dict(data.get("first", {}))
+
+
+def _counted(before: Mapping[str, int], still: Iterable[str]) -> dict[str, int]:
+    """How many steps in a row each has been so, with this one."""
+    return {name: before.get(name, 0) + 1 for name in still}
 
 
 def has_margin(loss: Expr) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from latentroles import arguments
+from latentroles.data import Trajectories
 from latentroles.errors import LatentrolesError, SpecError, TrainingError
 from latentroles.evaluate import curves
 from latentroles.rules import check
@@ -15,7 +17,8 @@ from latentroles.train import metrics
 from latentroles.train.batches import Batches
 from latentroles.train.best import Best
 from latentroles.train.display import Display, make_display
-from latentroles.train.frames import refuse_short
+from latentroles.train.frames import frames_of, refuse_short
+from latentroles.train.given import refuse_arguments
 from latentroles.train.phases import (
     Outcome,
     PhaseTraining,
@@ -47,6 +50,7 @@ from latentroles.train.settings import (
     PhaseSettings,
     as_json,
     named_optimisers,
+    named_phases,
     plan_phases,
     with_steps,
 )
@@ -147,18 +151,23 @@ def train(
     """
     stages = Stages() if stages is None else stages
     screen = make_display(display) if isinstance(display, bool) else display
-    _refuse_arguments(
+    refuse_arguments(
         spec,
         out,
         resume,
         skip_if_trained,
+        groups=groups,
+        columns=columns,
         steps=steps,
+        frames=frames,
+        batch=batch,
         checkpoint_every=checkpoint_every,
         log_every=log_every,
         validate_every=validate_every,
         validation_batches=validation_batches,
         collapse_every=collapse_every,
     )
+    seed = arguments.integer("train", "seed", seed, "of weights, noise and windows", minimum=0)
     before = _run_before(out, resume, skip_if_trained)
     if before is not None:  # first of all: of another spec, nothing else would fit either
         refuse_other_spec(Path(str(resume or out)), before, spec)
@@ -167,7 +176,7 @@ def train(
 
         optimisers = {"default": adamw(1e-3)}
     optimisers = named_optimisers(optimisers)
-    own = dict(phases or {})
+    own = named_phases(phases)
     plans = plan_phases(
         spec,
         steps=steps,
@@ -178,6 +187,8 @@ def train(
         validated=validation is not None,
     )
     with stages("data"):
+        if isinstance(data, (str, Path, Trajectories)):
+            refuse_short(spec, frames)  # before a file is read
         data, held_out = divide(data, validation)
         batches = Batches(spec, data, frames=frames, batch=batch, columns=columns, seed=seed)
         first = batches.batch(0)  # what does not fit is found before the model is compiled
@@ -193,7 +204,8 @@ def train(
                 batch=batch,
                 columns=columns,
             )
-        refuse_short(spec, [first, *(held.batches[:1] if held else ())])
+        for one in (first, *(held.batches[:1] if held else ())):
+            refuse_short(spec, frames_of(spec, one))
     asked = Run(
         spec=spec.name,
         spec_hash=spec.hash,
@@ -275,36 +287,6 @@ def train(
             result,
         )
     return result
-
-
-def _refuse_arguments(
-    spec: Any,
-    out: str | Path | None,
-    resume: str | Path | None,
-    skip_if_trained: bool,
-    **counts: int | None,
-) -> None:
-    if not isinstance(spec, Spec):
-        raise SpecError(f"train needs a latentroles Spec, got {type(spec).__name__}.")
-    if not spec.losses:
-        raise SpecError(
-            f"{spec.name} declares no loss (one of weight 0 is none): there is nothing to train."
-        )
-    for name, value in counts.items():
-        if value is None:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise TrainingError(f"{name} is a whole number of at least 1, got {value!r}.")
-    if resume is not None and out is not None and Path(out) != Path(resume):
-        raise TrainingError(
-            f"A resumed run stays in its folder: out={str(out)!r} differs from "
-            f"resume={str(resume)!r}. Leave out= (--out) away."
-        )
-    if skip_if_trained and (out is None or resume is not None):
-        raise TrainingError(
-            "skip_if_trained (--skip-if-trained) takes over phases of the run in out= (--out): "
-            "give that folder, and not resume=, which goes on with all of a run."
-        )
 
 
 def _run_before(

@@ -96,13 +96,9 @@ def divide(data: Any, validation: Any) -> tuple[Any, Any]:
     Raises:
         DataError: a fraction of what has no episodes, or one that is not between 0 and 1.
     """
+    refuse_no_part(validation)
     if not isinstance(validation, Real):
         return data, validation
-    if isinstance(validation, bool) or not 0 < float(validation) < 1:
-        raise DataError(
-            "validation (--validation) is a fraction of the episodes, between 0 and 1 and neither "
-            f"of them, such as 0.1, or data of its own; got {validation!r}."
-        )
     if isinstance(data, (str, Path)):
         data = Trajectories.open(data)
     if not isinstance(data, Trajectories):
@@ -112,6 +108,15 @@ def divide(data: Any, validation: Any) -> tuple[Any, Any]:
             "batch(step) of its own."
         )
     return data.split(float(validation), seed=_SEED)
+
+
+def refuse_no_part(validation: Any) -> None:
+    """Raises DataError for a number that is no part of the episodes."""
+    if isinstance(validation, Real) and (validation is True or not 0 < float(validation) < 1):
+        raise DataError(
+            "validation (--validation) is a fraction of the episodes, between 0 and 1 and neither "
+            f"of them, such as 0.1, or data of its own; got {validation!r}."
+        )
 
 
 def hold_out(
