@@ -17,6 +17,7 @@ import latentroles as lr
 from latentroles.cli import main
 from latentroles.data import Trajectories
 from latentroles.errors import DataError, EncoderError, SpecError
+from latentroles.evaluate import distances
 from latentroles.evaluate.controls import dead_reckoned, views_of
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.measured import METRICS, measure
@@ -433,6 +434,21 @@ def test_movers_are_split_by_though_they_are_no_numbers():
     assert found.nuisances == ("direction", "movers")
 
 
+def test_steps_lead_round_a_wall_that_a_grid_does_not_see():
+    around = gridworld(layout=("...", ".#.", ".#."))
+    grid, steps = (read(around, **SHORT, distance=name).visits for name in ("grid", "steps"))
+    ends = [grid.places.tolist().index(place) for place in ([0, 0], [2, 0])]
+    assert grid.distance[tuple(ends)] == 2
+    assert steps.distance[tuple(ends)] == 6
+    assert (steps.distance >= grid.distance).all()
+
+
+def test_places_that_no_walk_joins_are_farthest():
+    place = np.array([0, 1, 0, 1, 5, 6, 5, 6])
+    found = distances.between(place, np.repeat([0, 1], 4), "steps")
+    assert found.tolist() == [[0, 1, 4, 4], [1, 0, 4, 4], [4, 4, 0, 1], [4, 4, 1, 0]]
+
+
 def test_near_places_are_not_counted_as_apart():
     smooth = lambda frames: np.argmax(cells(frames), axis=1)[:, None].astype(float)  # noqa: E731
     plain = read(shown(), **SHORT)
@@ -684,7 +700,7 @@ def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
         ({"lags": [99]}, DataError, "needs `actions` with 99 columns"),
         ({"episodes": 0}, SpecError, "episodes"),
         ({"nuisance": ["wind"]}, DataError, "nuisance= lists some of last; got 'wind'"),
-        ({"distance": "far"}, DataError, "distance= is None, 'grid', or a function"),
+        ({"distance": "far"}, DataError, "distance= is None, 'grid', 'steps', or a function"),
         ({"controls": {"constant": cells}}, SpecError, "'constant', which is measured anyway"),
         ({"steps": 1, "episodes": 1, "tau": 50}, DataError, "no place is visited again|one place"),
     ],
@@ -726,8 +742,8 @@ class Unwalked:
         ({"tau": None}, SpecError, "tau .*received None"),
         ({"tolerance": 1.0}, SpecError, "tolerance=1.0 and distance=None"),
         ({"tolerance": "1", "distance": "grid"}, SpecError, "tolerance must be a number"),
-        ({"distance": "far"}, DataError, "distance= is None, 'grid', or a function"),
-        ({"distance": np.eye(5)}, DataError, "distance= is None, 'grid', or a function"),
+        ({"distance": "far"}, DataError, "distance= is None, 'grid', 'steps', or a function"),
+        ({"distance": np.eye(5)}, DataError, "distance= is None, 'grid', 'steps', or a function"),
         ({"nuisance": "last"}, SpecError, r"nuisance lists names .*received 'last'"),
         ({"nuisance": 3}, SpecError, "nuisance lists names"),
         ({"nuisance": [3]}, SpecError, "nuisance lists names"),

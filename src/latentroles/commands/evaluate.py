@@ -9,6 +9,7 @@ from typing import Any
 from latentroles.commands.measured_on import add_measured_on, measured_on
 from latentroles.commands.outputs import output, write
 from latentroles.errors import SpecError
+from latentroles.evaluate.distances import NAMED
 from latentroles.evaluate.leakage import LAGS
 from latentroles.evaluate.measured import FAMILIES
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
@@ -63,6 +64,18 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         default=TAU,
         metavar="N",
         help=f"steps; nearer visits of an episode are not compared; default {TAU}",
+    )
+    option(
+        "--distance",
+        choices=NAMED,
+        help="between places: of coordinates on a grid, or the fewest steps that a walk took",
+    )
+    option(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="D",
+        help="places at most this far apart are not compared; default 0, needs --distance",
     )
     option("--margin", type=float, default=0.1, help="the LCR that counts as the same; default 0.1")
     option(
@@ -129,6 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         seed=arguments.seed,
         tau=arguments.tau,
+        distance=arguments.distance,
+        tolerance=arguments.tolerance,
     )
     if not arguments.control and len(spec.losses) > 1:
         remarks.append(_NO_NULL)

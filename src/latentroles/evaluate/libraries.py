@@ -21,6 +21,15 @@ def scipy_stats() -> Any:
     return stats
 
 
+def scipy_graphs() -> Any:
+    """The module `scipy.sparse.csgraph`, of which the same holds."""
+    try:
+        from scipy.sparse import csgraph
+    except ImportError as error:
+        raise _missing("scipy", error) from error
+    return csgraph
+
+
 class LinearProbe:
     """A logistic regression of vectors that are shifted and scaled to mean 0 and total variance 1.
 

@@ -15,8 +15,7 @@ from ..data import Trajectories
 from ..data.collect import choose
 from ..errors import DataError, user_line
 from ..words.environment import Described, Environment
-from . import asked
-from .arrays import as_numpy
+from . import asked, distances
 from .controls import views_of
 from .visits import TAU, Visits, past_actions
 
@@ -78,14 +77,15 @@ def read(
             within a place, and the heading where that does.
         episodes, steps, seed: of the walks.
         tau, tolerance: as for `Visits`.
-        distance: places (P, k) -> (P, P), or "grid" for the sum of the differences of coordinates.
+        distance: places (P, k) -> (P, P); "grid" for the sum of the differences of coordinates; or
+            "steps" for the fewest actions from one to the other, in the walks that are measured.
 
     Raises:
         SpecError: an argument means nothing.
         DataError: there is nothing to compare in it.
     """
     nuisance = asked.nuisance("evaluate()", nuisance)
-    _refuse_distance(distance)
+    distances.refuse_other(distance)
     tolerance = asked.tolerance("evaluate()", tolerance, distance)
     if isinstance(data, (str, Path)):
         _refuse_name(data)
@@ -106,16 +106,16 @@ def read(
         )
     place = found.labels["place"].astype(np.int64)
     lengths = np.diff(found.offsets)
-    distances = _distances(np.unique(place.reshape(len(place), -1), axis=0), distance)
+    episode = np.repeat(np.arange(len(lengths)), lengths)
     visits = Visits(
         place=place,
-        episode=np.repeat(np.arange(len(lengths)), lengths),
+        episode=episode,
         time=np.concatenate([np.arange(n) for n in lengths]),
         nuisance=columns,
         actions=past_actions(found.actions, found.offsets, _MEMORY),
         view=views_of(found.frames) if reads == "frame" else None,
         pose=found.pose,
-        distance=distances,
+        distance=distances.between(place, episode, distance),
         tolerance=tolerance,
         tau=tau,
     )
@@ -227,34 +227,3 @@ def _whole(name: str, places: list[Any]) -> np.ndarray:
             "number the places."
         )
     return found.astype(np.int64)
-
-
-def _refuse_distance(distance: Any) -> None:
-    """Raises DataError where it is nothing that gives distances."""
-    named = isinstance(distance, str) and distance == "grid"
-    if not (distance is None or callable(distance) or named):
-        raise DataError(
-            f"{user_line()}distance= is None, 'grid', or a function of places (P, k) to (P, P); "
-            f"got {distance!r}."
-        )
-
-
-def _distances(places: np.ndarray, distance: Any) -> np.ndarray | None:
-    if distance is None:
-        return None
-    if not callable(distance):
-        return np.abs(places[:, None] - places[None]).sum(axis=-1).astype(float)
-    wanted = f"distance= gives for places {places.shape} their distances, {(len(places),) * 2}"
-    try:
-        found = as_numpy(distance(places))
-    except Exception as error:
-        raise DataError(
-            f"{user_line()}{wanted}; it raises {type(error).__name__}: {error}. Fix: a function of "
-            "one array, such as `lambda p: abs(p[:, None] - p[None]).sum(-1)`."
-        ) from error
-    if found.shape != (len(places),) * 2:
-        raise DataError(
-            f"{user_line()}{wanted}; got {found.shape}. Fix: compare every place with every other, "
-            "such as `lambda p: abs(p[:, None] - p[None]).sum(-1)`."
-        )
-    return found
