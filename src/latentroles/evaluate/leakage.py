@@ -7,10 +7,13 @@ save nothing.
 
 - The **permuted** control shuffles the labels among the visits to a place: what is read then is
   what the probes invent.
+- A leak is to be read however faint it is beside what else varies at a place. So z is read twice:
+  as it is, and scaled to covariance 1 within places. What reads more counts. Among many directions
+  and few visits less is read than there is.
 - The **noise-limited** form adds noise to z before anything is trained: Gaussian, in every
   direction with a standard deviation of a quarter of the (root mean square) distance between the
   means of two places, so that two places of that distance are still told apart in 98 % of visits.
-  Without it a faint leak is read like a strong one, and an untrained encoder saturates.
+  Without it a faint leak counts like a strong one, and an untrained encoder saturates.
 
 Neither depends on the coordinates that z is given in: turned, scaled, shifted, or padded with zeros
 it leaks the same.
@@ -36,10 +39,8 @@ _PLACES, _VISITS = 16, 300  # the most that are probed, and visits of each
 _LEAST = 12  # visits to a place, in at least two episodes
 _CLASSES = 16  # a nuisance of more values is cut into 8 at its quantiles, if it is a number
 _BINS = 8
-# Of the penalties. z as it is needs weak ones, too: a leak may be a thousandth of what else varies
-# at a place. Under noise nothing is that faint.
-_STRENGTHS = (0.1, 10.0, 1e3, 1e5)
-_NOISY_STRENGTHS = (0.1, 10.0)
+_STRENGTHS, _SCALED_STRENGTHS = (0.1, 10.0), (1.0, 100.0)  # of a probe's penalty
+_ROUNDED = 1e-12  # of the variance: what float32 rounds
 
 
 @dataclass(frozen=True)
@@ -133,27 +134,34 @@ def leaked(visits: Visits, z: np.ndarray, label: np.ndarray, seed: int = 0) -> L
         return None
     z = _filled(z)
     noisy = z + NOISE * _between_places(visits, z) * rng.standard_normal(z.shape)
-    faint = 1e-6 * float(np.sqrt(z.var(axis=0).sum()))  # what float32 rounds
+    read = {
+        "z": ((z, _STRENGTHS), (_scaled_within(visits, z), _SCALED_STRENGTHS)),
+        "noisy": ((noisy, _STRENGTHS),),
+    }
+    rounded = _ROUNDED * float(z.var(axis=0).sum())
     entropies, weights = [], []
     forms: dict[str, list[list[float]]] = {n: [] for n in ("z", "z*", "noisy", "noisy*")}
     for at in rows:
         y = np.unique(label[at], return_inverse=True)[1].reshape(-1)
         shuffled = rng.permutation(y)
         held = _held_out(visits.episode[at])
-        for name, x, labels, strengths in (
-            ("z", z, y, _STRENGTHS),
-            ("z*", z, shuffled, _STRENGTHS),
-            ("noisy", noisy, y, _NOISY_STRENGTHS),
-            ("noisy*", noisy, shuffled, _NOISY_STRENGTHS),
-        ):
-            forms[name].append(_saved(x[at], labels, held, strengths, faint))
+        still = float(z[at].var(axis=0).sum()) <= rounded
+        for name, sides in read.items():
+            for form, labels in ((name, y), (f"{name}*", shuffled)):
+                forms[form].append(
+                    [
+                        0.0 if still else _saved(x[at], labels, held, strength)
+                        for x, strengths in sides
+                        for strength in strengths
+                    ]
+                )
         p = np.bincount(y) / len(y)
         entropies.append(float(-(p * np.log2(p)).sum()))
         weights.append(len(y))
     entropy = float(np.average(entropies, weights=weights))
-    # One strength for all places, or none where the frequencies alone say more: choosing among
-    # five adds next to nothing to what is read. What is left of `plain` above the entropy is the
-    # difference between two halves of the visits.
+    # One probe for all places, or none where the frequencies alone say more: choosing among five
+    # adds next to nothing to what is read. What is above the entropy is the difference between two
+    # halves of the visits.
     best = {
         name: float(np.clip(np.average(saved, axis=0, weights=weights).max(), 0.0, entropy))
         for name, saved in forms.items()
@@ -191,17 +199,28 @@ def _filled(z: np.ndarray) -> np.ndarray:
     """
     centred = z - z.mean(axis=0)
     values, axes = np.linalg.eigh(centred.T @ centred)
-    kept = values > 1e-12 * values[-1]
+    kept = values > _ROUNDED * values[-1]
     kept[-1] = True
     return centred @ axes[:, kept]
 
 
+def _scaled_within(visits: Visits, z: np.ndarray) -> np.ndarray:
+    """z (N, D) as (N, d) of covariance 1 within places, without what does not vary there."""
+    inside = z - _means(visits, z)[visits.label]
+    values, axes = np.linalg.eigh(inside.T @ inside / len(z))
+    kept = values > _ROUNDED * float(z.var(axis=0).sum())
+    return z @ (axes[:, kept] / np.sqrt(values[kept]))
+
+
 def _between_places(visits: Visits, z: np.ndarray) -> float:
     """The root mean square distance between the means of two places."""
-    counts = np.bincount(visits.label)
-    means = np.stack([np.bincount(visits.label, column) for column in z.T], axis=1)
-    means = means / counts[:, None]
-    return float(np.sqrt(2 * np.sum(means.var(axis=0, ddof=1))))
+    return float(np.sqrt(2 * np.sum(_means(visits, z).var(axis=0, ddof=1))))
+
+
+def _means(visits: Visits, z: np.ndarray) -> np.ndarray:
+    """(places, D): the mean at each place."""
+    sums = np.stack([np.bincount(visits.label, column) for column in z.T], axis=1)
+    return sums / np.bincount(visits.label)[:, None]
 
 
 def _held_out(episode: np.ndarray) -> np.ndarray:
@@ -214,32 +233,25 @@ def _held_out(episode: np.ndarray) -> np.ndarray:
     return fold[number.reshape(-1)]
 
 
-def _saved(
-    x: np.ndarray, y: np.ndarray, fold: np.ndarray, strengths: Sequence[float], faint: float
-) -> list[float]:
-    """The bits per visit that probes of each strength save on the fold they were not trained on."""
-    saved = np.zeros(len(strengths))
-    if np.sqrt(x.var(axis=0).sum()) <= faint:
-        return saved.tolist()
-    kinds = int(y.max()) + 1
+def _saved(x: np.ndarray, y: np.ndarray, fold: np.ndarray, strength: float) -> float:
+    """The bits per visit that a probe saves on the fold that it was not trained on."""
+    saved, kinds = 0.0, int(y.max()) + 1
     for held in (0, 1):
         train, test = fold != held, fold == held
         counts = np.bincount(y[train], minlength=kinds)
         prior = (counts + 1) / (counts.sum() + kinds)
-        plain = -np.log2(prior[y[test]]).sum()
-        if (counts > 0).sum() < 2:
+        if (counts > 0).sum() < 2 or not x.shape[1]:
             continue  # nothing to fit: nothing saved
-        for i, strength in enumerate(strengths):
-            probe = LinearProbe(strength)
-            probe.fit(x[train], y[train])
-            classes, told = probe.probabilities(x[test])
-            p = np.zeros((len(told), kinds))
-            p[:, classes] = told
-            # A little of the frequencies: no answer of a probe costs without bound.
-            n = counts.sum()
-            p = (n * p + prior) / (n + 1)
-            saved[i] += plain + np.log2(p[np.arange(len(p)), y[test]]).sum()
-    return (saved / len(y)).tolist()
+        probe = LinearProbe(strength)
+        probe.fit(x[train], y[train])
+        classes, told = probe.probabilities(x[test])
+        p = np.zeros((len(told), kinds))
+        p[:, classes] = told
+        # A little of the frequencies: no answer of a probe costs without bound.
+        n = counts.sum()
+        p = (n * p + prior) / (n + 1)
+        saved += float(np.log2(p[np.arange(len(p)), y[test]] / prior[y[test]]).sum())
+    return saved / len(y)
 
 
 def _few(values: np.ndarray, code: np.ndarray) -> np.ndarray | None:

@@ -3,11 +3,11 @@
 Distances are computed in blocks of rows: memory grows as N, time as N^2 D. Visits stand sorted by
 place in them, so that the revisits of a row are a range of columns.
 
-Ties are broken in expectation. Distances within a tolerance of each other (the round-off of the
-arithmetic: float64 up to 4096 visits or with outliers, float32 above) are ties, so that an encoder
-that has collapsed scores what chance scores, never what the order of its rows gives it. They are
-measured in units of the variance of the nine tenths that lie nearest the mean: a few outliers do
-not make ties of all others.
+Ties are broken in expectation. Distances within a tolerance of each other are ties: the round-off
+of the arithmetic (float64 up to 4096 visits or with outliers, float32 above), and of an encoder in
+float32. So an encoder that has collapsed scores what chance scores, never what the order of its
+rows or its last bits give it. The unit is the variance of the nine tenths that lie nearest the
+mean: a few outliers do not make ties of all others.
 
 Sources: recall at k as in visual place recognition (Arandjelovic et al., NetVLAD, 2016): the share
 of queries with a right one among the k nearest. Average precision as scikit-learn has it.
@@ -27,17 +27,39 @@ _EXACT = 4096  # visits, up to which float64 costs little
 _TIE = {np.dtype(np.float32): 4e-6, np.dtype(np.float64): 1e-11}  # of squared distances, mean 2
 _ROWS, _COLUMNS = 256, 8192
 
-# Squared distances are counted by the leading bits of their float32: from 2^-36 of the variance
-# (round-off, which counts as zero; 2^-24 in single precision) to 2^8, beyond which all are alike,
-# in steps of 2^-13 of an octave.
-_SHIFT = 10
-_LOW, _HIGH = np.float32(2.0**-36), np.float32(2.0**8)
-_LOW_SINGLE = np.float32(2.0**-24)
 _NEAR = 0.9  # of the vectors, whose variance is the unit
-_LONGEST = 64.0  # squared length, up to which float32 rounds by no more than a tie
-_FIRST = int(_LOW.view(np.int32)) >> _SHIFT
-_BINS = (int(_HIGH.view(np.int32)) >> _SHIFT) - _FIRST + 1
-_AWAY = np.float32(2.0**9)  # a pair that is not compared
+_ROUNDED = 1e-6  # of the size of a vector: what an encoder in float32 leaves of a constant
+_LONGEST = 64.0  # squared length, up to which float32 does
+
+
+class _Bins:
+    """Counts squared distances by the leading bits of their float32: 2^13 steps an octave.
+
+    Args:
+        low: what is less is round-off, and counts as this.
+        high: what is more counts as this; twice it stands for what is not compared.
+    """
+
+    _SHIFT = 10
+
+    def __init__(self, low: float, high: float):
+        self.low, self.high, self.away = np.float32(low), np.float32(high), np.float32(2 * high)
+        self._first = self._of(self.low)
+        self._count = self._of(self.high) - self._first + 1
+
+    def clipped(self, squares: np.ndarray) -> np.ndarray:
+        """In place."""
+        return np.clip(squares, self.low, self.high, out=squares)
+
+    def counted(self, squares: np.ndarray) -> np.ndarray:
+        """(bins,): how many lie in each; the first holds what counts as zero."""
+        if not squares.size:
+            return np.zeros(self._count, np.int64)
+        bits = np.ascontiguousarray(squares, np.float32).view(np.int32).reshape(-1) >> self._SHIFT
+        return np.bincount(bits - self._first, minlength=self._count)[: self._count]
+
+    def _of(self, square: np.float32) -> int:
+        return int(square.view(np.int32)) >> self._SHIFT
 
 
 @dataclass(frozen=True)
@@ -94,8 +116,8 @@ def retrieve(visits: Visits, z: np.ndarray, ks: tuple[int, ...] = KS) -> Retriev
     pairs = _Pairs(visits, z)
     count = len(visits)
     tallies = {form: _Tally(count) for form in ("easy", "hard")}
-    same = np.zeros(_BINS + 1, np.int64)
-    apart = np.zeros(_BINS + 1, np.int64)
+    bins = pairs.bins
+    same = apart = bins.counted(np.empty(0))
     for start in range(0, count, _ROWS):
         stop = min(start + _ROWS, count)
         block = pairs.squares(start, stop)
@@ -103,7 +125,7 @@ def retrieve(visits: Visits, z: np.ndarray, ks: tuple[int, ...] = KS) -> Retriev
         pairs.leave_out(block, start, stop)
         nearest_wrong = block.min(axis=1)
         for segment in own:
-            same += _binned(segment.squares[segment.valid])
+            same = same + bins.counted(segment.squares[segment.valid])
             rows = slice(segment.start - start, segment.stop - start)
             for form, valid in (("easy", segment.valid), ("hard", segment.hard)):
                 tie = pairs.tie[segment.start : segment.stop]
@@ -111,27 +133,25 @@ def retrieve(visits: Visits, z: np.ndarray, ks: tuple[int, ...] = KS) -> Retriev
         for column in range(0, count, _COLUMNS):
             tile = slice(column, min(column + _COLUMNS, count))
             squares, tie = block[:, tile], pairs.tie[start:stop]
-            tallies["easy"].compare(slice(start, stop), squares, None, tie)
-            tallies["hard"].compare(
-                slice(start, stop), squares, pairs.differing(start, stop, tile), tie
-            )
+            for form, mask in (("easy", None), ("hard", pairs.differing(start, stop, tile))):
+                tallies[form].compare(slice(start, stop), squares, mask, tie, bins.high)
             # Each pair once from above the diagonal, twice from the block on it: all are ordered.
             above = squares[:, max(stop - column, 0) :]
             within = squares[:, max(start - column, 0) : max(stop - column, 0)]
-            apart += 2 * _binned(above) + _binned(within)
-    positives, negatives = int(same[:-1].sum()), int(apart[:-1].sum())
+            apart = apart + 2 * bins.counted(above) + bins.counted(within)
+    positives, negatives = int(same.sum()), int(apart.sum())
     if not negatives:
         raise DataError(
             f"{user_line()}every two visits to different places show identical frames, or lie "
             "within the tolerance: nothing is apart, and no encoder of single frames could tell."
         )
-    auc, error = _auc(same[:-1], apart[:-1], _bin(pairs.low))
+    auc, error = _auc(same, apart)
     return Retrieval(
         easy=tallies["easy"].result(pairs.order, ks),
         hard=tallies["hard"].result(pairs.order, ks),
         auc=auc,
         auc_error=error,
-        ap=_average_precision(same[:-1], apart[:-1]),
+        ap=_average_precision(same, apart),
         prevalence=positives / (positives + negatives),
         r100p=float(same[: np.flatnonzero(apart)[0]].sum() / positives),
         pairs=(positives // 2, negatives // 2),
@@ -166,12 +186,18 @@ class _Pairs:
         self.codes = [code[self.order] for code in visits.codes.values()]
         self.bounds = np.searchsorted(self.label, np.arange(visits.count + 1))
         self.tau = visits.tau
-        centred = _scaled(z)[self.order]
+        centred, floor = _scaled(z[self.order])
         lengths = np.sum(centred**2, axis=1)[:, None]
         exact = len(z) <= _EXACT or float(lengths.max()) > _LONGEST
         dtype = np.dtype(np.float64 if exact else np.float32)
-        self.low = _LOW if exact else _LOW_SINGLE
-        self.tie = (_TIE[dtype] * np.maximum(lengths, 1.0)).astype(dtype)  # (N, 1): by the row
+        # Of two vectors of float32 none is farther apart than 4 _LONGEST.
+        self.bins = (
+            _Bins(max(floor, 2.0**-36), 2.0**40)
+            if exact
+            else _Bins(max(floor, 2.0**-24), 4 * _LONGEST)
+        )
+        tie = np.maximum(_TIE[dtype] * np.maximum(lengths, 1.0), floor)
+        self.tie = tie.astype(dtype)  # (N, 1): by the row
         ones = np.ones_like(lengths)
         # One product gives |a|^2 + |b|^2 - 2 ab.
         self.left = np.concatenate([-2 * centred, lengths, ones], axis=1).astype(dtype)
@@ -191,7 +217,7 @@ class _Pairs:
         """(rows, N): squared distances in units of the variance, clipped to what is told apart."""
         block = self.block[: stop - start]
         np.matmul(self.left[start:stop], self.right, out=block)
-        return np.clip(block, self.low, _HIGH, out=block)
+        return self.bins.clipped(block)
 
     def segments(self, start: int, stop: int) -> list[_Segment]:
         """The rows of a block, place by place."""
@@ -222,25 +248,31 @@ class _Pairs:
             while last < stop and self.label[last] == place and self.alias[last] == view:
                 last += 1
             rows = slice(row - start, last - start)
-            block[rows, self.bounds[place] : self.bounds[place + 1]] = _AWAY
+            block[rows, self.bounds[place] : self.bounds[place + 1]] = self.bins.away
             if self.near is not None:
                 for other in np.flatnonzero(self.near[place]):
-                    block[rows, self.bounds[other] : self.bounds[other + 1]] = _AWAY
+                    block[rows, self.bounds[other] : self.bounds[other + 1]] = self.bins.away
             if view >= 0:
-                block[rows, self.aliases[view]] = _AWAY
+                block[rows, self.aliases[view]] = self.bins.away
             row = last
 
 
-def _scaled(z: np.ndarray) -> np.ndarray:
-    """z less the mean and over the deviation of those vectors that lie nearest the mean."""
+def _scaled(z: np.ndarray) -> tuple[np.ndarray, float]:
+    """z less the mean and over the deviation of the vectors that lie nearest the mean.
+
+    And the squared distance, in the new unit, up to which two vectors differ by round-off.
+    """
+    rounded = _ROUNDED**2 * float(np.median(np.sum(z**2, axis=1)))
     centred = z - z.mean(axis=0)
     lengths = np.sum(centred**2, axis=1)
     near = lengths <= np.quantile(lengths, _NEAR)
     centred -= centred[near].mean(axis=0)
-    variance = float(np.mean(np.sum(centred[near] ** 2, axis=1)))
-    if variance == 0:  # nine tenths are one vector
-        variance = float(np.mean(np.sum(centred**2, axis=1)))
-    return centred / (np.sqrt(variance) if variance > 0 else 1.0)
+    lengths = np.sum(centred**2, axis=1)
+    variance = float(lengths[near].mean())
+    if variance <= rounded:  # nine tenths are one vector
+        variance = float(lengths.mean())
+    variance = variance if variance > 0 else 1.0
+    return centred / np.sqrt(variance), rounded / variance
 
 
 class _Tally:
@@ -268,12 +300,17 @@ class _Tally:
         self.beats[rows] = (squares < wrong[:, None] - tie).sum(axis=1)
 
     def compare(
-        self, rows: slice, squares: np.ndarray, mask: np.ndarray | None, tie: np.ndarray
+        self,
+        rows: slice,
+        squares: np.ndarray,
+        mask: np.ndarray | None,
+        tie: np.ndarray,
+        high: np.float32,
     ) -> None:
         """Counts the wrong places of a tile before and level with the nearest revisit."""
         right = self.right[rows, None].astype(squares.dtype)
-        before, upto = squares < right - tie, squares <= np.minimum(right + tie, _HIGH)
-        there = squares <= _HIGH
+        before, upto = squares < right - tie, squares <= np.minimum(right + tie, high)
+        there = squares <= high
         if mask is not None:
             before, upto, there = before & mask, upto & mask, there & mask
         nearer = _count(before)
@@ -314,21 +351,7 @@ def _count(flags: np.ndarray) -> np.ndarray:
     return flags.view(np.uint8).sum(axis=1, dtype=np.uint32).astype(np.int64)
 
 
-def _binned(squares: np.ndarray) -> np.ndarray:
-    """How many squared distances lie in each bin; the last bin holds what is not compared."""
-    if not squares.size:
-        return np.zeros(_BINS + 1, np.int64)
-    bits = np.ascontiguousarray(squares, np.float32).view(np.int32).reshape(-1) >> _SHIFT
-    found = np.bincount(bits - _FIRST, minlength=_BINS + 1)
-    found[_BINS] = found[_BINS:].sum()
-    return found[: _BINS + 1]
-
-
-def _bin(square: np.float32) -> int:
-    return (int(square.view(np.int32)) >> _SHIFT) - _FIRST
-
-
-def _auc(same: np.ndarray, apart: np.ndarray, floor: int) -> tuple[float, float]:
+def _auc(same: np.ndarray, apart: np.ndarray) -> tuple[float, float]:
     """The area under the ROC curve, and by how much bins can have moved it.
 
     Pairs in one bin count as ties. They are within 1.2e-4 of each other in squared distance.
@@ -336,10 +359,10 @@ def _auc(same: np.ndarray, apart: np.ndarray, floor: int) -> tuple[float, float]
     total = float(same.sum()) * float(apart.sum())
     farther = apart.sum() - np.cumsum(apart)
     level = float(same @ apart.astype(float))
-    # What is at the floor is level indeed.
+    # What counts as zero is level indeed.
     return (
         float((same @ farther.astype(float) + level / 2) / total),
-        float((level - float(same[floor]) * float(apart[floor])) / 2 / total),
+        float((level - float(same[0]) * float(apart[0])) / 2 / total),
     )
 
 
