@@ -143,10 +143,11 @@ class Counted:
         self.asked.append(cell)
         return {"rank": float(cell[2]), "unasked": 1.0}
 
-    def run(self, *arguments: str, heading: str = "effective rank") -> list:
+    def run(self, *arguments: str, heading: str = "effective rank", version: int = 1) -> list:
         self.monkeypatch.setattr(sys, "argv", ["made.py", *arguments])
         self.asked.clear()
         made = {"name": "made", "page": "page.md", "columns": {"rank": heading}, "seeds": 2}
+        made["version"] = version
         study.main(study.Study(settings=("with", "without"), measure=self.measure, **made))
         return sorted(self.asked)
 
@@ -169,6 +170,14 @@ def test_a_study_measures_what_it_does_not_know_and_is_asked_for(counted, tmp_pa
     page = (tmp_path / "page.md").read_text()
     assert page == study.placed(page, held)
     assert "| without | jax | 2 | 0.5 ± 6.4 |" in page
+
+
+def test_what_was_measured_otherwise_is_measured_anew(counted, tmp_path):
+    counted.run()
+    assert len(counted.run("--only", "with", version=2)) == 4
+    held = json.loads((tmp_path / "docs/studies/made.json").read_text())
+    assert {(c["setting"], c["version"]) for c in held["cells"]} == {("with", 2)}
+    assert counted.run("--only", "with", version=2) == []
 
 
 @pytest.mark.parametrize(

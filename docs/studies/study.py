@@ -52,6 +52,7 @@ class Study:
         columns: measured quantity -> heading.
         measure: (setting, backend, seed) -> quantity -> number; NaN where there is none.
         backends, seeds: each setting is measured with each backend and each of so many seeds.
+        version: of what the columns mean; cells of another are as if they had not been measured.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Study:
     measure: Callable[[str, str, int], Mapping[str, float]]
     backends: Sequence[str] = ("torch", "jax")
     seeds: int = 3
+    version: int = 1
 
 
 def main(*studies: Study) -> None:
@@ -124,7 +126,7 @@ def known(study: Study) -> dict[str, Any]:
         "page": study.page,
         "columns": dict(study.columns),
         "rows": [[s, b] for s in study.settings for b in study.backends],
-        "cells": record["cells"],
+        "cells": [c for c in record["cells"] if c.get("version", 1) == study.version],
     }
 
 
@@ -139,6 +141,7 @@ def keep(
         "setting": setting,
         "backend": backend,
         "seed": seed,
+        "version": study.version,
         "values": {k: v if math.isfinite(v) else None for k, v in values.items()},
         "seconds": round(seconds, 1),
         "date": date.today().isoformat(),
