@@ -83,7 +83,7 @@ def evaluate(
         PluginError: scikit-learn or scipy is not installed.
     """
     choice("evaluate()", "reads", reads, READS)
-    margin, only = real("evaluate()", "margin", margin, POSITIVE), families(only)
+    margin, only = real("evaluate()", "margin", margin, POSITIVE), families("evaluate()", only)
     separation = real("evaluate()", "separation", separation, UNIT)
     lags = asked.lags("evaluate()", lags)
     standard = STANDARD if boolean("evaluate()", "standard_controls", standard_controls) else {}
