@@ -22,7 +22,7 @@ from latentroles.evaluate.controls import dead_reckoned, views_of
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.measured import METRICS, measure
 from latentroles.evaluate.narrow import narrowed
-from latentroles.evaluate.progress import counted
+from latentroles.evaluate.progress import line
 from latentroles.evaluate.runs import own_data, unfinished
 from latentroles.evaluate.sources import read
 from latentroles.evaluate.visits import Visits, past_actions
@@ -132,13 +132,18 @@ def test_a_terminal_is_told_what_is_measured_and_nothing_else_is(monkeypatch):
         lr.evaluate([cells, frame_id], shown(), controls={"null": cells}, **only, display=display)
         told[name] = stream.getvalue()
     lines = told["terminal"].split("\r\033[K")
-    assert lines[1:5] == [
-        "measuring encoder, 1 of 9",
-        "measuring encoder, 2 of 9",
-        "measuring null, 3 of 9",
-        "measuring oracle place, 4 of 9",
+    assert lines[1] == "walking in corridor, 1 of 12"
+    assert lines[12:20] == [
+        "walking in corridor, 12 of 12",
+        "encoding encoder of seed 1, 1 of 12",
+        "encoding encoder of seed 2, 2 of 12",
+        "measuring encoder of seed 1, 3 of 12",
+        "measuring encoder of seed 2, 4 of 12",
+        "encoding null, 5 of 12",
+        "measuring null, 6 of 12",
+        "measuring oracle place, 7 of 12",
     ]
-    assert lines[9:] == ["measuring shuffled places, 9 of 9", ""]
+    assert lines[24:] == ["measuring shuffled places, 12 of 12", ""]
     assert told["file"] == told["unasked"] == ""
 
 
@@ -146,10 +151,10 @@ def test_a_line_of_progress_is_gone_when_measuring_fails(monkeypatch):
     for name, value in {"CI": "", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     stream = Terminal()
-    with suppress(DataError), counted(2, stream=stream) as say:
-        say("z")
+    with suppress(DataError), line(stream=stream) as say:
+        say("measuring z")
         raise DataError("mine")
-    assert stream.getvalue() == "\r\033[Kmeasuring z, 1 of 2\r\033[K"
+    assert stream.getvalue() == "\r\033[Kmeasuring z\r\033[K"
 
 
 def test_walks_are_the_same_for_the_same_seed():
@@ -723,7 +728,11 @@ def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
         ({"margin": 0}, SpecError, "margin must be a number greater than 0"),
         ({"separation": 1.2}, SpecError, "separation must be a number from 0 to 1"),
         ({"lags": [0]}, SpecError, "lags"),
-        ({"lags": [99]}, DataError, "needs `actions` with 99 columns"),
+        (
+            {"lags": [31]},
+            DataError,
+            "no action lies 31 steps back, where .* longest episode has 30",
+        ),
         ({"episodes": 0}, SpecError, "episodes"),
         ({"nuisance": ["wind"]}, DataError, "nuisance= lists some of last; got 'wind'"),
         ({"distance": "far"}, DataError, "distance= is None, 'grid', 'steps', or a function"),
@@ -762,6 +771,7 @@ class Unwalked:
     [
         ({"lags": "12"}, SpecError, r"evaluate\(\): lags lists"),
         ({"lags": [0]}, SpecError, "of at least 1; received 0"),
+        ({"lags": [101]}, DataError, "no action lies 101 steps back, .* Fix: lags of at most 100"),
         ({"lags": [True]}, SpecError, "received True"),
         ({"seed": "0"}, SpecError, "seed .*received '0'"),
         ({"tau": -1}, SpecError, "tau .*received -1"),
@@ -795,6 +805,22 @@ def test_a_bound_method_is_one_encoder():
         lr.evaluate([listening.hear, listening.hear], Unwalked())
     with pytest.raises(AssertionError, match="a walk was begun"):
         lr.evaluate([listening.hear, Listening().hear], Unwalked())
+
+
+def test_a_lag_may_be_as_long_as_the_longest_episode_and_no_longer():
+    data = trajectories()
+    settings = {**QUICK, "only": ["leakage"]}
+    found = lr.evaluate(cells, data, **settings, lags={30, 12})
+    assert list(found.seeds[0].actions) == [12, 30]
+    assert found.seeds[0].actions[12] is not None
+    with pytest.raises(DataError, match=r"no action lies 31 steps back.*has 30\. Fix: lags of"):
+        lr.evaluate(silent, data, **settings, lags=[1, 31])
+    lr.evaluate(cells, data, **QUICK, lags=[31])  # no leakage is measured
+
+
+def test_lags_that_nobody_asked_for_are_not_refused():
+    short = {"episodes": 60, "steps": 1, "only": ["leakage"], "standard_controls": False}
+    assert lr.evaluate(cells, shown(), **short).seeds[0].actions[2] is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -131,8 +131,8 @@ def measure(
     visits: Visits,
     z: Any,
     *,
-    only: Sequence[str] = FAMILIES,
-    lags: Sequence[int] = LAGS,
+    only: Iterable[str] = FAMILIES,
+    lags: Iterable[int] = LAGS,
     periods: Mapping[str, float] | None = None,
     seed: int = 0,
     what: str = "the encoder",
