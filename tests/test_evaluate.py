@@ -15,6 +15,7 @@ import pytest
 
 import latentroles as lr
 from latentroles.cli import main
+from latentroles.commands import outputs
 from latentroles.data import Trajectories
 from latentroles.errors import DataError, EncoderError, SpecError
 from latentroles.evaluate import asked, distances
@@ -1069,6 +1070,19 @@ def test_a_wrong_command_is_told(runs, arguments, message, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert re.search(message, said), said
+
+
+def test_a_folder_that_is_not_for_writing_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(outputs.os, "access", lambda *given: False)
+    with pytest.raises(
+        DataError, match=r"not for you to write to\. Fix: give a file in one that is"
+    ):
+        outputs.output("--json", str(tmp_path / "found.json"))
+
+
+def test_what_means_nothing_is_told_at_the_line_of_the_call():
+    with pytest.raises(SpecError, match=r"^test_evaluate\.py:\d+: evaluate\(\): margin"):
+        lr.evaluate(silent, Unwalked(), margin=0)
 
 
 def test_an_encoder_that_merges_places_does_not_pass():
