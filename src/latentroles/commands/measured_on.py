@@ -83,7 +83,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         default=default.lags,
         metavar="K,K",
         help="how many steps back the actions lie whose leakage is measured, such as 1,2,4, "
-        "or none, each at most the actions of an episode; default "
+        "each at most the actions of the longest episode; or none; default "
         f"{','.join(map(str, default.lags))}",
     )
     option(
