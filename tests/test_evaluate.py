@@ -15,14 +15,15 @@ import pytest
 
 import latentroles as lr
 from latentroles.cli import main
+from latentroles.commands import outputs
 from latentroles.data import Trajectories
 from latentroles.errors import DataError, EncoderError, SpecError
-from latentroles.evaluate import distances
+from latentroles.evaluate import asked, distances
 from latentroles.evaluate.controls import dead_reckoned, views_of
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.measured import METRICS, measure
 from latentroles.evaluate.narrow import narrowed
-from latentroles.evaluate.progress import counted
+from latentroles.evaluate.progress import line
 from latentroles.evaluate.runs import own_data, unfinished
 from latentroles.evaluate.sources import read
 from latentroles.evaluate.visits import Visits, past_actions
@@ -132,13 +133,18 @@ def test_a_terminal_is_told_what_is_measured_and_nothing_else_is(monkeypatch):
         lr.evaluate([cells, frame_id], shown(), controls={"null": cells}, **only, display=display)
         told[name] = stream.getvalue()
     lines = told["terminal"].split("\r\033[K")
-    assert lines[1:5] == [
-        "measuring encoder, 1 of 9",
-        "measuring encoder, 2 of 9",
-        "measuring null, 3 of 9",
-        "measuring oracle place, 4 of 9",
+    assert lines[1] == "walking in corridor, 1 of 12"
+    assert lines[12:20] == [
+        "walking in corridor, 12 of 12",
+        "encoding encoder of seed 1, 1 of 12",
+        "encoding encoder of seed 2, 2 of 12",
+        "measuring encoder of seed 1, 3 of 12",
+        "measuring encoder of seed 2, 4 of 12",
+        "encoding null, 5 of 12",
+        "measuring null, 6 of 12",
+        "measuring oracle place, 7 of 12",
     ]
-    assert lines[9:] == ["measuring shuffled places, 9 of 9", ""]
+    assert lines[24:] == ["measuring shuffled places, 12 of 12", ""]
     assert told["file"] == told["unasked"] == ""
 
 
@@ -146,10 +152,10 @@ def test_a_line_of_progress_is_gone_when_measuring_fails(monkeypatch):
     for name, value in {"CI": "", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     stream = Terminal()
-    with suppress(DataError), counted(2, stream=stream) as say:
-        say("z")
+    with suppress(DataError), line(stream=stream) as say:
+        say("measuring z")
         raise DataError("mine")
-    assert stream.getvalue() == "\r\033[Kmeasuring z, 1 of 2\r\033[K"
+    assert stream.getvalue() == "\r\033[Kmeasuring z\r\033[K"
 
 
 def test_walks_are_the_same_for_the_same_seed():
@@ -213,7 +219,7 @@ def test_json_holds_every_metric_with_its_meaning_and_controls():
     found = lr.evaluate([cells, frame_id], shown(), **SHORT)
     text = json.dumps(found.to_json(), allow_nan=False)
     data = json.loads(text)
-    assert (data["format"], data["version"]) == ("latentroles-evaluation", 1)
+    assert (data["format"], data["version"]) == ("latentroles-evaluation", 2)
     assert set(METRICS) <= set(data["metrics"])
     for name, metric in data["metrics"].items():
         assert metric["meaning"], name
@@ -542,7 +548,7 @@ COLUMNS = {
         ({"distance": np.ones((2, 2)), "tolerance": 3.0}, "no two places are farther apart"),
         ({"distance": [["a", "b"], ["b", "a"]]}, r"numbers \(2, 2\); got <U1"),
         ({"distance": [[0, 1], [2, 0]]}, "from place 0 to 1 it is 1, and back 2"),
-        ({"distance": [[0, np.nan], [np.nan, 0]]}, "distance is at least 0; got nan"),
+        ({"distance": [[0, np.nan], [np.nan, 0]]}, "from place 0 to 1 it is NaN. Fix: np.inf"),
         ({"distance": -np.eye(2)}, "distance is at least 0; got -1"),
         ({"place": [[0], [1, 2], [0], [1]]}, "place is one array; got a list that is none"),
         ({"nuisance": [0, 1, 0, 1]}, "nuisance maps names to columns; got list"),
@@ -581,6 +587,12 @@ def test_numbers_of_visits_that_mean_nothing_are_refused(changes, message):
         ({"lags": ["1"]}, "received '1'"),
         ({"seed": -1}, r"measure\(\): seed .*received -1"),
         ({"seed": "0"}, "received '0'"),
+        ({"only": ["leaks"]}, r"measure\(\): only must be one of"),
+        ({"only": 3}, r"measure\(\): only lists one or more of retrieval, .*received 3\. Fix"),
+        ({"periods": 4}, r"measure\(\): periods maps names .*received 4\. Fix: pass periods={"),
+        ({"periods": {1: 4.0}}, "periods maps names of nuisances"),
+        ({"periods": {"light": 0}}, r"periods\['light'\] must be a number greater than 0"),
+        ({"periods": {"light": "4"}}, r"periods\['light'\] must be a number"),
         ({"visits": np.zeros(4)}, r"measure\(visits, z\); received ndarray as visits"),
     ],
 )
@@ -589,6 +601,24 @@ def test_arguments_of_measure_that_mean_nothing_are_refused(arguments, message):
     visits = Visits(**COLUMNS) if visits is None else visits
     with pytest.raises(SpecError, match=message):
         measure(visits, np.eye(4), **arguments)
+
+
+@pytest.mark.parametrize(
+    "lags", [[3, 1], (1, 3), {3, 1}, {3: "c", 1: "a"}.keys(), np.array([3, 1]), iter([3, 1, 3])]
+)
+def test_lags_are_of_any_kind_and_order(lags):
+    assert asked.lags("measure()", lags) == (1, 3)
+
+
+def test_lists_of_names_are_of_any_kind():
+    names = {"wind": 1, "light": 2}
+    assert asked.nuisance("evaluate()", ["wind", "light"]) == ("wind", "light")
+    assert asked.nuisance("evaluate()", iter(names)) == ("wind", "light")
+    for unordered in (set(names), names.keys()):
+        assert asked.nuisance("evaluate()", unordered) == ("light", "wind")
+    visits = Visits(**COLUMNS)
+    found = measure(visits, np.eye(4), only={"spreads", "collapse"})
+    assert {"lcr", "rank"} <= set(found.values)
 
 
 def test_places_that_all_look_alike_are_not_compared():
@@ -657,7 +687,7 @@ def test_vectors_may_be_of_any_library(kind):
         ("complex", "complex128 is no type of real numbers"),
         ("torch complex", "complex128 is no type of real numbers"),
         ("sparse", "a Tensor that is no such array"),
-        ("masked", "not finite at 4 of 4 visits"),
+        ("masked", "gives an array with 4 of 8 numbers masked: .*leave those visits out"),
         ("too large", r"numbers up to 1e\+160, whose squares no float holds"),
         ("too small", "numbers up to 1e-160, whose squares no float holds"),
     ],
@@ -680,6 +710,7 @@ def test_actions_that_are_not_known_do_not_leak():
         (lambda f: f[:, 0], "one vector for each"),
         (lambda f: f[:, :0], "one vector for each"),
         (lambda f: np.where(f == f[:1], np.nan, f), "not finite at"),
+        (lambda f: np.ma.masked_equal(f, 0), r"gives an array with \d+ of \d+ numbers masked"),
         (3, r"a callable from frames to vectors, got int.*`lr\.measure\(visits, z\)`"),
     ],
 )
@@ -692,12 +723,17 @@ def test_an_encoder_that_cannot_be_measured_is_told(encode, message):
     ("arguments", "error", "message"),
     [
         ({"reads": "pixels"}, SpecError, "reads must be one of 'frame', 'history'"),
-        ({"only": ["leaks"]}, SpecError, "only must be one of 'retrieval'.*Did you mean"),
-        ({"only": "leakage"}, SpecError, "only= is a list"),
+        ({"only": ["leaks"]}, SpecError, r"evaluate\(\): only must be one of .*Did you mean"),
+        ({"only": "leakage"}, SpecError, r"evaluate\(\): only lists one or more"),
+        ({"only": []}, SpecError, "only lists one or more"),
         ({"margin": 0}, SpecError, "margin must be a number greater than 0"),
         ({"separation": 1.2}, SpecError, "separation must be a number from 0 to 1"),
         ({"lags": [0]}, SpecError, "lags"),
-        ({"lags": [99]}, DataError, "needs `actions` with 99 columns"),
+        (
+            {"lags": [31]},
+            DataError,
+            "no action lies 31 steps back, where .* longest episode has 30",
+        ),
         ({"episodes": 0}, SpecError, "episodes"),
         ({"nuisance": ["wind"]}, DataError, "nuisance= lists some of last; got 'wind'"),
         ({"distance": "far"}, DataError, "distance= is None, 'grid', 'steps', or a function"),
@@ -736,6 +772,7 @@ class Unwalked:
     [
         ({"lags": "12"}, SpecError, r"evaluate\(\): lags lists"),
         ({"lags": [0]}, SpecError, "of at least 1; received 0"),
+        ({"lags": [101]}, DataError, "no action lies 101 steps back, .* Fix: lags of at most 100"),
         ({"lags": [True]}, SpecError, "received True"),
         ({"seed": "0"}, SpecError, "seed .*received '0'"),
         ({"tau": -1}, SpecError, "tau .*received -1"),
@@ -769,6 +806,22 @@ def test_a_bound_method_is_one_encoder():
         lr.evaluate([listening.hear, listening.hear], Unwalked())
     with pytest.raises(AssertionError, match="a walk was begun"):
         lr.evaluate([listening.hear, Listening().hear], Unwalked())
+
+
+def test_a_lag_may_be_as_long_as_the_longest_episode_and_no_longer():
+    data = trajectories()
+    settings = {**QUICK, "only": ["leakage"]}
+    found = lr.evaluate(cells, data, **settings, lags={30, 12})
+    assert list(found.seeds[0].actions) == [12, 30]
+    assert found.seeds[0].actions[12] is not None
+    with pytest.raises(DataError, match=r"no action lies 31 steps back.*has 30\. Fix: lags of"):
+        lr.evaluate(silent, data, **settings, lags=[1, 31])
+    lr.evaluate(cells, data, **QUICK, lags=[31])  # no leakage is measured
+
+
+def test_lags_that_nobody_asked_for_are_not_refused():
+    short = {"episodes": 60, "steps": 1, "only": ["leakage"], "standard_controls": False}
+    assert lr.evaluate(cells, shown(), **short).seeds[0].actions[2] is None
 
 
 @pytest.mark.parametrize(
@@ -1003,7 +1056,9 @@ def test_what_a_latent_reads_is_found_out(runs):
         (["torch", "-p", "cells=3"], "-p and --config set arguments of an environment"),
         (["torch", "--data", "model.py"], "not an HDF5 file"),
         (["torch", "--control", "null"], "--control takes NAME=RUN"),
-        (["torch", "--json", "nowhere/found.json"], "the folder nowhere does not exist"),
+        (["torch", "--json", "nowhere/found.json"], "the folder nowhere does not exist. Fix: make"),
+        (["torch", "--json", "torch"], r"torch could .*a folder itself. Fix: give a file in it\.$"),
+        (["torch", "--json", ""], "--json names no file: it is empty"),
         (["torch", "--margin", "0"], "margin must be a number greater than 0"),
         (["torch", "--lags", "1,0"], "lags .*received 0"),
         (["torch", "--tau", "-1"], "tau .*received -1"),
@@ -1015,6 +1070,17 @@ def test_a_wrong_command_is_told(runs, arguments, message, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert re.search(message, said), said
+
+
+def test_a_folder_that_is_not_for_writing_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(outputs.os, "access", lambda *given: False)
+    with pytest.raises(DataError, match=r"not for you to write to\. Fix: give a file"):
+        outputs.output("--json", str(tmp_path / "found.json"))
+
+
+def test_what_means_nothing_is_told_at_the_line_of_the_call():
+    with pytest.raises(SpecError, match=r"^test_evaluate\.py:\d+: evaluate\(\): margin"):
+        lr.evaluate(silent, Unwalked(), margin=0)
 
 
 def test_an_encoder_that_merges_places_does_not_pass():

@@ -1,8 +1,11 @@
 """The page of a run: its drawing, what it says of routes, and that it needs nothing else."""
 
+import io
 import json
 import re
 import shutil
+import sys
+from html import unescape
 from itertools import pairwise
 
 import numpy as np
@@ -136,6 +139,57 @@ def test_loops_are_measured_and_shown(walked):
     assert loops.count("<svg") >= 2
     names = re.findall(r'\bid="([^"]+)"', page)
     assert len(names) == len(set(names))
+
+
+def test_a_report_judges_as_evaluate_does(walked, tmp_path, capsys):
+    """Whatever an option is set to, both commands have it and both measure the same."""
+    options = [
+        *("--margin", "5", "--separation", "0.25", "--lags", "1,9", "--tau", "3", "--seed", "2"),
+        *("--distance", "grid", "--tolerance", "1", "--nuisance", "heading"),
+    ]
+    run, data = str(walked / "run"), ["--data", str(walked / "walks.h5")]
+    page = tmp_path / "page.html"
+    there = ["--env", "corridor", "-p", "pixels=true", "-p", "last_action=true"]
+    walks = [*there, "--episodes", "5", "--steps", "20"]
+    for asked in ([], options, walks):
+        where = walks if asked is walks else [*data, *asked]
+        assert main(["evaluate", run, *where, "--json", str(tmp_path / "found.json")]) == 0
+        assert main(["report", run, *where, "--out", str(page)]) == 0
+        capsys.readouterr()
+        found = json.loads((tmp_path / "found.json").read_text())
+        text = unescape(page.read_text())
+        assert f"This encoder: {found['verdict']} ({found['because']})." in text
+        assert f"{found['visits']} visits to {found['places']} places" in text
+        for name, metric in found["metrics"].items():
+            if metric["mean"] is not None and not name.endswith(("_permuted", "_entropy")):
+                assert f">{metric['mean']:.3g}</td>" in text, name
+        assert ("Measured with" in text) == bool(asked)
+    write_report(walked / "run", page, data=walked / "walks.h5", margin=5, lags=[9, 1])
+    assert "Measured with lags 1 9 (default 1 2), margin 5 (default 0.1)." in page.read_text()
+
+
+def test_a_setting_that_means_nothing_is_refused_though_no_data_is_asked_for(walked, capsys):
+    run = str(walked / "run")
+    for arguments, message in (
+        (["--margin", "0"], "margin must be a number greater than 0"),
+        (["--tolerance", "1"], "tolerance=1.0 and distance=None"),
+        (["--margin", "0.2"], "Give --data FILE"),  # or nothing would be judged by it
+    ):
+        assert main(["report", run, *arguments]) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(lr.SpecError, match="display must be True or False"):
+        write_report(walked / "run", display="no")
+
+
+def test_a_page_is_written_without_a_word_where_none_is_wanted(walked, tmp_path, monkeypatch):
+    for name, value in {"CI": "", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    for display in (True, False):
+        stream = io.StringIO()
+        stream.isatty = lambda: True
+        monkeypatch.setattr(sys, "stderr", stream)
+        write_report(walked / "run", tmp_path / "p", data=walked / "walks.h5", display=display)
+        assert ("encoding z, 1 of" in stream.getvalue()) == display
 
 
 def test_a_latent_is_walked_and_encoded_once(walked, tmp_path, monkeypatch):
@@ -310,7 +364,7 @@ def test_a_run_without_a_checkpoint_has_a_page(folder, tmp_path):
 
 def test_the_environment_that_is_walked_has_arguments(folder, monkeypatch, capsys):
     walked = []
-    noting = lambda folder, out, *, data, latent: walked.append(data)  # noqa: E731
+    noting = lambda folder, out, *, data, **more: walked.append(data)  # noqa: E731
     monkeypatch.setattr(pages, "write_report", noting)
     command, seen = ["report", str(folder)], ["-p", "cells=4", "-p", "noop=true"]
     assert main([*command, "--env", "corridor", *seen]) == 0

@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latentroles.commands.measured_on import add_measured_on, measured_on
+from latentroles.commands.measured_on import add_measured_on, add_settings, measured_on, settings
 from latentroles.commands.outputs import output, write
 from latentroles.errors import SpecError
-from latentroles.evaluate.distances import NAMED
-from latentroles.evaluate.leakage import LAGS
 from latentroles.evaluate.measured import FAMILIES
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
-from latentroles.evaluate.visits import TAU
 from latentroles.spec import Spec
 
 _NO_NULL = (
@@ -36,9 +33,6 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--latent", metavar="NAME", help="default the first with the role PLACE")
     add_measured_on(parser)
-    option("--episodes", type=int, default=64, metavar="N", help="walks in --env; default 64")
-    option("--steps", type=int, default=100, metavar="N", help="actions of a walk; default 100")
-    option("--seed", type=int, default=0, metavar="N", help="of walks and draws; default 0")
     option("--only", action="append", choices=FAMILIES, help="these metrics alone; may be repeated")
     option(
         "--control",
@@ -47,43 +41,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
         metavar="NAME=RUN",
         help="another run as a control, such as 'regulariser only=runs/null'; may be repeated",
     )
-    option(
-        "--nuisance", action="append", metavar="NAME", help="a label that is one; may be repeated"
-    )
-    option(
-        "--lags",
-        type=_lags,
-        default=LAGS,
-        metavar="K,K",
-        help="how many steps back the actions lie whose leakage is measured, such as 1,2,4, "
-        f"or none; default {','.join(map(str, LAGS))}",
-    )
-    option(
-        "--tau",
-        type=int,
-        default=TAU,
-        metavar="N",
-        help=f"steps; nearer visits of an episode are not compared; default {TAU}",
-    )
-    option(
-        "--distance",
-        choices=NAMED,
-        help="between places: of coordinates on a grid, or the fewest steps that a walk took",
-    )
-    option(
-        "--tolerance",
-        type=float,
-        default=0.0,
-        metavar="D",
-        help="places at most this far apart are not compared; default 0, needs --distance",
-    )
-    option("--margin", type=float, default=0.1, help="the LCR that counts as the same; default 0.1")
-    option(
-        "--separation",
-        type=float,
-        default=0.9,
-        help="the share of revisits nearer than every wrong place that passes; default 0.9",
-    )
+    add_settings(parser)
     option("--which", choices=["last", "best"], default="last", help="checkpoint; default last")
     option("--device", metavar="D", help="such as cpu or cuda; default the backend's choice")
     option("--json", metavar="FILE", help="write everything that was measured, too")
@@ -133,17 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
         reads=reads,
         controls={label: encode for label, (encode, _) in controls.items()},
         name=latent,
-        nuisance=arguments.nuisance,
         only=arguments.only or FAMILIES,
-        lags=arguments.lags,
-        margin=arguments.margin,
-        separation=arguments.separation,
-        episodes=arguments.episodes,
-        steps=arguments.steps,
-        seed=arguments.seed,
-        tau=arguments.tau,
-        distance=arguments.distance,
-        tolerance=arguments.tolerance,
+        **settings(arguments),
     )
     if not arguments.control and len(spec.losses) > 1:
         remarks.append(_NO_NULL)
@@ -175,12 +124,3 @@ def _spec(folders: list[Path]) -> Spec:
             "seed once."
         )
     return spec_of(folders[0])
-
-
-def _lags(text: str) -> tuple[int, ...]:
-    try:
-        return () if text == "none" else tuple(int(k) for k in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"whole numbers with commas between, such as 1,2, or none; not {text!r}"
-        ) from None

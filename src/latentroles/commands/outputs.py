@@ -17,16 +17,20 @@ def output(option: str, path: str | None) -> Path | None:
     """
     if path is None:
         return None
+    if not path:
+        raise DataError(f"{option} names no file: it is empty. Fix: give it a file's path.")
     target = Path(path)
     if target.is_dir():
-        why = "it is a folder itself"
+        why, fix = "it is a folder itself", "give a file in it"
     elif not target.parent.is_dir():
         why = f"the folder {target.parent} does not exist"
+        fix = "make that folder, or give a file in one that exists"
     elif not os.access(target.parent, os.W_OK):
         why = f"the folder {target.parent} is not for you to write to"
+        fix = "give a file in one that is"
     else:
         return target
-    raise DataError(f"{option} {path} could not be written: {why}. Give {option} FILE of another.")
+    raise DataError(f"{option} {path} could not be written: {why}. Fix: {fix}.")
 
 
 def write(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from latentroles.commands.measured_on import add_measured_on, measured_on
+from latentroles.commands.measured_on import add_measured_on, add_settings, measured_on, settings
 from latentroles.commands.outputs import output
 
 
@@ -23,6 +23,7 @@ def add(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--latent", metavar="NAME", help="which is measured; default the first with the role PLACE"
     )
+    add_settings(parser)
     return parser
 
 
@@ -30,5 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
     from latentroles.evaluate.report.page import write_report
 
     out, folder = output("--out", arguments.out), Path(arguments.folder)
-    print(write_report(folder, out, data=measured_on(arguments), latent=arguments.latent))
+    data, how = measured_on(arguments), settings(arguments)
+    print(write_report(folder, out, data=data, latent=arguments.latent, **how))
     return 0

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import MethodType
 from typing import Any
 
-from ..arguments import NON_NEGATIVE, integer, real
+from ..arguments import NON_NEGATIVE, POSITIVE, integer, real
 from ..errors import EncoderError, SpecError, user_line
 
 
 def lags(owner: str, value: Any) -> tuple[int, ...]:
-    """How many steps back, each an integer of at least 1; or SpecError."""
-    if not _listed(value):
+    """How many steps back, each an integer of at least 1, sorted; or SpecError."""
+    found = listed(value)
+    if found is None:
         raise SpecError(
             f"{user_line()}{owner}: lags lists how many steps back the actions lie, such as "
             f"lags=[1, 2]; received {value!r}. Fix: pass a list, lags=[] for none."
         )
-    return tuple(integer(owner, "lags", k, "steps back, each of a list") for k in value)
+    return tuple(sorted({integer(owner, "lags", k, "steps back, each of a list") for k in found}))
 
 
 def nuisance(owner: str, value: Any) -> tuple[str, ...] | None:
     """Names of labels, or None; or SpecError."""
     if value is None:
         return None
-    if not _listed(value) or not all(isinstance(name, str) for name in value):
+    found = listed(value)
+    if found is None or not all(isinstance(name, str) for name in found):
         raise SpecError(
             f"{user_line()}{owner}: nuisance lists names of labels, such as nuisance=['heading']; "
             f"received {value!r}. Fix: pass a list, nuisance=[] for none."
         )
-    return tuple(value)
+    # A set has another order in every process, and tables are in this one.
+    return tuple(sorted(found) if isinstance(value, Set) else found)
+
+
+def periods(owner: str, value: Any) -> dict[str, float] | None:
+    """Name of a nuisance -> a number greater than 0, or None; or SpecError."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise SpecError(
+            f"{user_line()}{owner}: periods maps names of nuisances to after how much they are the "
+            f"same again; received {value!r}. Fix: pass periods={{'heading': 6.283}}, say."
+        )
+    return {name: real(owner, f"periods[{name!r}]", p, POSITIVE) for name, p in value.items()}
 
 
 def tolerance(owner: str, value: Any, distance: Any) -> float:
@@ -104,11 +119,14 @@ def called(encode: Any, what: str = "an encoder") -> None:
         )
 
 
-def _listed(value: Any) -> bool:
-    """Whether it lists something: a list, a tuple, a range, an array of one axis."""
+def listed(value: Any) -> list[Any] | None:
+    """What it lists; None of text, and of what lists nothing."""
     if isinstance(value, str | bytes):
-        return False
-    return isinstance(value, Sequence) or getattr(value, "ndim", None) == 1
+        return None
+    try:
+        return list(value)
+    except TypeError:
+        return None
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -23,7 +23,7 @@ from ..plan.inputs import encoded_columns
 from .arrays import as_numpy
 from .asked import called
 from .sources import Source
-from .visits import checked
+from .visits import checked, refuse_masked
 
 Encode = Callable[..., Any]
 
@@ -91,6 +91,7 @@ def _called(encode: Encode, *given: np.ndarray) -> np.ndarray:
             f"{' and '.join(map(_described, passed))}: {_where(error)}. Fix: "
             f"{_remedy(encode, error, len(given))}."
         ) from error
+    refuse_masked(found)
     try:
         z = as_numpy(found)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from ..arguments import POSITIVE, UNIT, boolean, choice, integer, real
+from ..arguments import boolean, choice
 from ..errors import SpecError, user_line
-from . import asked
+from . import asked, sources
 from . import controls as known
 from .encoders import READS, Encode, encoded, repeats
 from .evaluation import Evaluation
 from .leakage import LAGS
-from .measured import FAMILIES, Measured, families, measure
-from .progress import counted
-from .sources import Source, read
+from .measured import FAMILIES, Measured, measure
+from .progress import line
+from .settings import MARGIN, SEPARATION, Settings
+from .sources import Source
 from .spreads import unlike_share
 from .visits import TAU
 
-MARGIN, SEPARATION = 0.1, 0.9
 _MOVES = (
     "the encoder gives the same frames other vectors in another batch, or the second time (G0): "
     "dropout, samples or statistics of a batch are part of every number"
@@ -35,9 +36,9 @@ def evaluate(
     controls: Mapping[str, Encode] | None = None,
     standard_controls: bool = True,
     name: str = "encoder",
-    nuisance: Sequence[str] | None = None,
-    only: Sequence[str] = FAMILIES,
-    lags: Sequence[int] = LAGS,
+    nuisance: Iterable[str] | None = None,
+    only: Iterable[str] = FAMILIES,
+    lags: Iterable[int] = LAGS,
     margin: float = MARGIN,
     separation: float = SEPARATION,
     episodes: int = 64,
@@ -67,54 +68,50 @@ def evaluate(
         nuisance: which labels are nuisance; by default what the environment says is, or every
             label of one number, and the heading, that varies within a place.
         only: which of "retrieval", "spreads", "leakage" and "collapse".
-        lags: how many steps back the actions lie whose leakage is measured.
+        lags: how many steps back the actions lie whose leakage is measured, [] for none; each is
+            at most the actions of the longest episode.
         margin: the LCR up to which a revisit counts as the same; declare it before you look.
         separation: the share of revisits, from 0 to 1, that are to be nearer than every wrong
             place for z to pass; declare it, too.
         episodes, steps, seed: of the walks; `seed` of all that is drawn, too.
         tau: steps; nearer visits of an episode are not compared.
         distance, tolerance: as for `sources.read`.
-        display: whether to show at a terminal what is being measured.
+        display: whether to show at a terminal what is being walked, encoded and measured.
 
     Raises:
         SpecError: an argument means nothing; said before anything is walked.
         EncoderError: an encoder fails, or does not give one finite vector for each frame.
-        DataError: one place only, no revisits, or data that cannot be read.
+        DataError: one place only, no revisits, a lag beyond all episodes, or data that cannot be
+            read.
         PluginError: scikit-learn or scipy is not installed.
     """
     choice("evaluate()", "reads", reads, READS)
-    margin, only = real("evaluate()", "margin", margin, POSITIVE), families(only)
-    separation = real("evaluate()", "separation", separation, UNIT)
-    lags = asked.lags("evaluate()", lags)
-    standard = STANDARD if boolean("evaluate()", "standard_controls", standard_controls) else {}
-    encoders, controls = asked.encoders(encode), asked.controls(controls, tuple(standard))
-    if not isinstance(name, str):
-        raise SpecError(f"{user_line()}evaluate(): name is text, for the table; received {name!r}.")
-    display = boolean("evaluate()", "display", display)
-    source = read(
-        env_or_data,
-        reads=reads,
+    settings = Settings(
         nuisance=nuisance,
-        episodes=integer("evaluate()", "episodes", episodes, "walks to collect"),
-        steps=integer("evaluate()", "steps", steps, "actions of a walk"),
-        seed=integer("evaluate()", "seed", seed, "of all that is drawn", minimum=0),
-        tau=integer("evaluate()", "tau", tau, "steps", minimum=0),
-        distance=distance,
-        tolerance=tolerance,
-    )
-    found, _ = evaluated(
-        source,
-        encoders,
-        reads=reads,
-        controls=controls,
-        standard=standard,
-        name=name,
         only=only,
         lags=lags,
         margin=margin,
         separation=separation,
+        episodes=episodes,
+        steps=steps,
         seed=seed,
-        display=display,
+        tau=tau,
+        distance=distance,
+        tolerance=tolerance,
+    )
+    standard = STANDARD if boolean("evaluate()", "standard_controls", standard_controls) else {}
+    encoders, controls = asked.encoders(encode), asked.controls(controls, tuple(standard))
+    if not isinstance(name, str):
+        raise SpecError(f"{user_line()}evaluate(): name is text, for the table; received {name!r}.")
+    found, *_ = evaluated(
+        encoders,
+        env_or_data,
+        settings,
+        reads=reads,
+        controls=controls,
+        standard=standard,
+        name=name,
+        display=boolean("evaluate()", "display", display),
     )
     return found
 
@@ -130,49 +127,64 @@ STANDARD: dict[str, Callable[[Source, np.ndarray, int], np.ndarray]] = {
 
 
 def evaluated(
-    source: Source,
     encoders: Sequence[Encode],
+    env_or_data: Any,
+    settings: Settings,
     *,
     reads: str,
     controls: Mapping[str, Encode],
     name: str,
     standard: Mapping[str, Callable[[Source, np.ndarray, int], np.ndarray]] = STANDARD,
-    only: Sequence[str] = FAMILIES,
-    lags: Sequence[int] = LAGS,
-    margin: float = MARGIN,
-    separation: float = SEPARATION,
-    seed: int = 0,
     display: bool = True,
-) -> tuple[Evaluation, list[np.ndarray]]:
-    """What `evaluate` does once there are frames; and z, (N, D), of each encoder."""
-
-    def measured(z: np.ndarray, what: str, exact: int | None = None) -> Measured:
-        return measure(
-            source.visits,
-            z,
-            only=only,
-            lags=lags,
-            periods=source.periods,
-            seed=seed,
-            what=what,
-            exact=exact,
+) -> tuple[Evaluation, Source, list[np.ndarray]]:
+    """What `evaluate` does with what it has checked; and the frames, and z, (N, D), of each."""
+    with line(display) as say:
+        source = sources.read(
+            env_or_data,
+            reads=reads,
+            nuisance=settings.nuisance,
+            lags=settings.lags if "leakage" in settings.only else (),
+            episodes=settings.episodes,
+            steps=settings.steps,
+            seed=settings.seed,
+            tau=settings.tau,
+            distance=settings.distance,
+            tolerance=settings.tolerance,
+            say=say,
         )
+        total, number = 2 * (len(encoders) + len(controls)) + len(standard), count(1)
 
-    with counted(len(encoders) + len(controls) + len(standard), display) as say:
-        found = [encoded(each, source, reads) for each in encoders]
-        still = [repeats(e, source, reads, z) for e, z in zip(encoders, found, strict=True)]
-        seeds, beside = [], {}
-        for z in found:
-            say(name)
-            seeds.append(measured(z, "the encoder"))
+        def encoding(encode: Encode, what: str) -> np.ndarray:
+            say(f"encoding {what}, {next(number)} of {total}")
+            return encoded(encode, source, reads)
+
+        def measuring(z: np.ndarray, what: str, whose: str, exact: int | None = None) -> Measured:
+            say(f"measuring {what}, {next(number)} of {total}")
+            return measure(
+                source.visits,
+                z,
+                only=settings.only,
+                lags=settings.lags,
+                periods=source.periods,
+                seed=settings.seed,
+                what=whose,
+                exact=exact,
+            )
+
+        many = len(encoders) > 1
+        names = [f"{name} of seed {i + 1}" if many else name for i in range(len(encoders))]
+        found, still = [], True
+        for encode, what in zip(encoders, names, strict=True):
+            found.append(encoding(encode, what))
+            still = repeats(encode, source, reads, found[-1]) and still
+        seeds = [measuring(z, w, "the encoder") for z, w in zip(found, names, strict=True)]
+        beside = {}
         for label, control in controls.items():
-            say(label)
-            beside[label] = measured(encoded(control, source, reads), f"the control {label!r}")
+            beside[label] = measuring(encoding(control, label), label, f"the control {label!r}")
         for label, make in standard.items():
-            say(label)
             exact = known.MOST_FRAMES if label == "raw frame" else None
-            z = make(source, found[0], seed)
-            beside[label] = measured(z, f"the control {label!r}", exact)
+            z = make(source, found[0], settings.seed)
+            beside[label] = measuring(z, label, f"the control {label!r}", exact)
     visits = source.visits
     evaluation = Evaluation(
         name=name,
@@ -186,8 +198,8 @@ def evaluated(
         nuisances=tuple(visits.codes),
         seeds=tuple(seeds),
         controls=beside,
-        margin=margin,
-        separation=separation,
-        remarks=() if all(still) else (_MOVES,),
+        margin=settings.margin,
+        separation=settings.separation,
+        remarks=() if still else (_MOVES,),
     )
-    return evaluation, found
+    return evaluation, source, found

@@ -10,7 +10,7 @@ import numpy as np
 from .measured import METRICS, Measured, plain
 from .statistics import Equivalence, Interval, equivalence, interval
 
-FORMAT, VERSION = "latentroles-evaluation", 1
+FORMAT, VERSION = "latentroles-evaluation", 2
 _LOOKED_UNLIKE = 0.01  # of revisits, at least, for a pass: of fewer it would be an accident
 _KEPT = 0.5  # of what there is to read: a leak that is noted beside a pass
 _SHORT = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -131,8 +131,8 @@ def measure(
     visits: Visits,
     z: Any,
     *,
-    only: Sequence[str] = FAMILIES,
-    lags: Sequence[int] = LAGS,
+    only: Iterable[str] = FAMILIES,
+    lags: Iterable[int] = LAGS,
     periods: Mapping[str, float] | None = None,
     seed: int = 0,
     what: str = "the encoder",
@@ -158,7 +158,8 @@ def measure(
             f"{user_line()}measure() takes visits and their vectors, measure(visits, z); received "
             f"{type(visits).__name__} as visits. Fix: lr.Visits(place=..., episode=..., time=...)."
         )
-    only, lags = families(only), asked.lags("measure()", lags)
+    only, lags = families("measure()", only), asked.lags("measure()", lags)
+    periods = asked.periods("measure()", periods)
     seed = integer("measure()", "seed", seed, "of all that is drawn", minimum=0)
     own = checked(z, len(visits), what)
     z = narrowed(own, exact)
@@ -226,13 +227,15 @@ def measure(
     )
 
 
-def families(only: Sequence[str]) -> tuple[str, ...]:
+def families(owner: str, only: Any) -> tuple[str, ...]:
     """`only`, if it names families; or SpecError."""
-    if isinstance(only, str) or not isinstance(only, Sequence) or not only:
+    named = asked.listed(only)
+    if not named:
         raise SpecError(
-            f"{user_line()}only= is a list of one or more of {', '.join(FAMILIES)}; got {only!r}."
+            f"{user_line()}{owner}: only lists one or more of {', '.join(FAMILIES)}; received "
+            f"{only!r}. Fix: pass only=['spreads'], say."
         )
-    return tuple(choice("measure()", "only", name, FAMILIES) for name in only)
+    return tuple(choice(owner, "only", name, FAMILIES) for name in named)
 
 
 def plain(value: Any) -> Any:
@@ -279,7 +282,7 @@ def _leak(name: str, leak: Leak | None) -> dict[str, float | None]:
 
 def _by_episode(visits: Visits, scores: np.ndarray) -> np.ndarray:
     """(episodes, 2): the mean score of each episode that has a query, and its queries."""
-    asked = np.isfinite(scores)
-    _, episode = np.unique(visits.episode[asked], return_inverse=True)
+    queried = np.isfinite(scores)
+    _, episode = np.unique(visits.episode[queried], return_inverse=True)
     queries = np.bincount(episode.reshape(-1))
-    return np.stack([np.bincount(episode.reshape(-1), scores[asked]) / queries, queries], axis=1)
+    return np.stack([np.bincount(episode.reshape(-1), scores[queried]) / queries, queries], axis=1)

@@ -10,25 +10,21 @@ _CLEAR = "\r\033[K"
 
 
 @contextmanager
-def counted(
-    total: int, wanted: bool = True, stream: TextIO | None = None
-) -> Iterator[Callable[[str], None]]:
-    """Gives what says which of `total` is next, such as "measuring constant, 3 of 8".
+def line(wanted: bool = True, stream: TextIO | None = None) -> Iterator[Callable[[str], None]]:
+    """Gives what shows a text, such as "encoding z, 1 of 9", in the place of the one before.
 
     Args:
         wanted: whether to say anything; nothing is said where `stream` is no terminal.
         stream: stderr by default: stdout is for the results.
     """
-    stream, done = stream or sys.stderr, 0
+    stream = stream or sys.stderr
     terminal = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    shown = wanted and terminal and not os.environ.get("CI")
 
     def say(what: str) -> None:
-        nonlocal done
-        done += 1
         if shown:
-            print(f"{_CLEAR}measuring {what}, {done} of {total}", end="", file=stream, flush=True)
+            print(f"{_CLEAR}{what}", end="", file=stream, flush=True)
 
-    shown = wanted and terminal and not os.environ.get("CI")
     try:
         yield say
     finally:

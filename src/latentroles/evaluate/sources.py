@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +17,9 @@ from ..errors import DataError, user_line
 from ..words.environment import Described, Environment
 from . import asked, distances
 from .controls import views_of
+from .leakage import LAGS
 from .visits import TAU, Visits, past_actions
 
-_MEMORY = 8  # actions before a visit that are kept
 _TURN = 2**22
 _SAME = 2 * np.pi / _TURN  # radians
 
@@ -59,13 +59,15 @@ def read(
     data: Any,
     *,
     reads: str = "frame",
-    nuisance: Sequence[str] | None = None,
+    nuisance: Iterable[str] | None = None,
+    lags: Iterable[int] = LAGS,
     episodes: int = 64,
     steps: int = 100,
     seed: int = 0,
     tau: int = TAU,
     distance: Any = None,
     tolerance: float = 0.0,
+    say: Callable[[str], None] = lambda what: None,
 ) -> Source:
     """Opens a trajectory file, or walks through an environment.
 
@@ -75,16 +77,18 @@ def read(
         reads: as for `evaluate`; for "history" frames that look alike are told apart by the past.
         nuisance: which labels of a file are; by default every label of one number that varies
             within a place, and the heading where that does.
+        lags: how many steps back the actions lie that will be asked for; so many are kept.
         episodes, steps, seed: of the walks.
         tau, tolerance: as for `Visits`.
         distance: places (P, k) -> (P, P); "grid" for the sum of the differences of coordinates; or
             "steps" for the fewest actions from one to the other, in the walks that are measured.
+        say: is told which walk is walked.
 
     Raises:
         SpecError: an argument means nothing.
-        DataError: there is nothing to compare in it.
+        DataError: there is nothing to compare in it, or all of its episodes are shorter than a lag.
     """
-    nuisance = asked.nuisance("evaluate()", nuisance)
+    nuisance, lags = asked.nuisance("evaluate()", nuisance), asked.lags("evaluate()", lags)
     distances.refuse_other(distance)
     tolerance = asked.tolerance("evaluate()", tolerance, distance)
     if isinstance(data, (str, Path)):
@@ -94,7 +98,8 @@ def read(
         columns = _labels(data, nuisance)
         found, periods = data, {"heading": 2 * np.pi}
     elif all(hasattr(data, name) for name in ("reset", "step", "place", "frame", "actions")):
-        found, columns = _walked(data, episodes, steps, seed)
+        _refuse_far(lags, steps)
+        found, columns = _walked(data, episodes, steps, seed, say)
         periods = {"direction": 4.0, "turns": 4.0, "phase": float(data.parameters.get("phases", 0))}
         if nuisance is not None:
             columns = {name: columns[name] for name in _known(nuisance, columns)}
@@ -106,13 +111,14 @@ def read(
         )
     place = found.labels["place"].astype(np.int64)
     lengths = np.diff(found.offsets)
+    _refuse_far(lags, int(lengths.max()) - 1)
     episode = np.repeat(np.arange(len(lengths)), lengths)
     visits = Visits(
         place=place,
         episode=episode,
         time=np.concatenate([np.arange(n) for n in lengths]),
         nuisance=columns,
-        actions=past_actions(found.actions, found.offsets, _MEMORY),
+        actions=past_actions(found.actions, found.offsets, max((1, *lags))),
         view=views_of(found.frames) if reads == "frame" else None,
         pose=found.pose,
         distance=distances.between(place, episode, distance),
@@ -121,6 +127,16 @@ def read(
     )
     known = {name: period for name, period in periods.items() if period and name in columns}
     return Source(found.environment, found.frames, found.actions, found.offsets, visits, known)
+
+
+def _refuse_far(lags: Sequence[int], longest: int) -> None:
+    """Raises DataError if an action further back than an episode's first is asked for."""
+    far = [k for k in lags if k > longest and k not in LAGS]  # the defaults were not asked for
+    if far:
+        raise DataError(
+            f"{user_line()}lags: no action lies {far[0]} steps back, where the longest episode has "
+            f"{longest}. Fix: lags of at most {longest}, or longer walks."
+        )
 
 
 def _refuse_name(path: str | Path) -> None:
@@ -170,7 +186,7 @@ def _varies(label: np.ndarray, values: np.ndarray) -> bool:
 
 
 def _walked(
-    environment: Environment, episodes: int, steps: int, seed: int
+    environment: Environment, episodes: int, steps: int, seed: int, say: Callable[[str], None]
 ) -> tuple[Trajectories, dict[str, np.ndarray]]:
     """Walks of the policy that `collect` has, and what the environment says is nuisance."""
     frames, poses, places, actions = [], [], [], []
@@ -184,6 +200,7 @@ def _walked(
         nuisances.append(told)
 
     for episode in range(episodes):
+        say(f"walking in {environment.name}, {episode + 1} of {episodes}")
         rng = np.random.default_rng([seed, episode])
         note(environment.reset(int(rng.integers(2**31))))
         blocked = False

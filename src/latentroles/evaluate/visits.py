@@ -222,6 +222,7 @@ def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
     Raises:
         EncoderError: it is not `count` finite vectors.
     """
+    refuse_masked(z, what)
     try:
         array = np.asarray(z) if _plain(z) else as_numpy(z)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -255,6 +256,16 @@ def checked(z: Any, count: int, what: str = "the encoder") -> np.ndarray:
     return array
 
 
+def refuse_masked(z: Any, what: str = "the encoder") -> None:
+    """Raises EncoderError where numbers of an array are masked: there is nothing to compare."""
+    if isinstance(z, np.ma.MaskedArray) and np.ma.is_masked(z):
+        raise EncoderError(
+            f"{user_line()}{what} gives an array with {np.ma.count_masked(z)} of {z.size} numbers "
+            "masked: no distance can be measured. Fix: leave those visits out, or, where what is "
+            "under the mask is meant, pass np.ma.getdata(z)."
+        )
+
+
 def _plain(z: Any) -> bool:
     """Whether it is an array of numbers already, whose type is kept."""
     masked = isinstance(z, np.ma.MaskedArray)
@@ -282,6 +293,12 @@ def _distance(value: Any, count: int) -> np.ndarray:
             f"{array.dtype} {array.shape}. Its rows stand in the order of `Visits.places`."
         )
     array = array.astype(float)
+    if np.isnan(array).any():
+        one, other = np.argwhere(np.isnan(array))[0].tolist()
+        raise DataError(
+            f"{user_line()}distance is a number between every two places; from place {one} to "
+            f"{other} it is NaN. Fix: np.inf where no way leads from one to the other."
+        )
     if not (array >= 0).all():
         raise DataError(
             f"{user_line()}distance is at least 0; got {float(array.min())}. Fix: the way between "

@@ -7,16 +7,18 @@ from html import escape
 import numpy as np
 
 from latentroles.evaluate.evaluation import Evaluation
+from latentroles.evaluate.settings import Settings
 from latentroles.evaluate.sources import Source
 
 from . import embedding, figures
 
 
-def blocks(found: Evaluation, source: Source, z: np.ndarray) -> list[str]:
+def blocks(found: Evaluation, source: Source, z: np.ndarray, how: Settings) -> list[str]:
     """The pieces of HTML, first what may be said, then the numbers, then pictures.
 
     Args:
         z: (N, D) of the visits of `source`.
+        how: it was measured; said where it is not the default, since a verdict depends on it.
     """
     kind = found.verdict if found.verdict in ("pass", "fail") else "vacuous"
     reason = found.to_json()["because"]
@@ -26,6 +28,7 @@ def blocks(found: Evaluation, source: Source, z: np.ndarray) -> list[str]:
         f"{found.places} places in {found.episodes} episodes.</p>",
         f'<p class="verdict {kind}">This encoder: {escape(found.verdict + because)}.</p>',
         f"<p>Encoders trained like it: {escape(found.claim.verdict)}.</p>",
+        *([f"<p>Measured with {escape(how.changed)}.</p>"] if how.changed else []),
         *(f'<p class="quiet">{escape(note)}</p>' for note in found.notes),
     ]
     drawn = [

@@ -7,11 +7,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from latentroles.arguments import boolean
 from latentroles.errors import LatentrolesError, PluginError
-from latentroles.evaluate import curves, sources
+from latentroles.evaluate import curves
 from latentroles.evaluate.encoders import latent_encoder
 from latentroles.evaluate.evaluate import evaluated
 from latentroles.evaluate.runs import own_data, place_latent, unfinished, untrained
+from latentroles.evaluate.settings import Settings
 from latentroles.files import replace_files
 from latentroles.routes import routes
 from latentroles.rules import check
@@ -41,7 +43,13 @@ class Section:
 
 
 def write_report(
-    folder: Path, path: Path | None = None, *, data: Any = None, latent: str | None = None
+    folder: Path,
+    path: Path | None = None,
+    *,
+    data: Any = None,
+    latent: str | None = None,
+    display: bool = True,
+    **settings: Any,
 ) -> Path:
     """Writes the report of a run folder, `report.html` in it unless `path` says otherwise.
 
@@ -49,14 +57,18 @@ def write_report(
         data: what loops are measured on, as `lr.evaluate` takes it; by default what the run held
             out, or else trained on.
         latent: which is measured; by default the first with the role PLACE.
+        display: whether to show at a terminal what is being measured.
+        settings: how, as for `lr.evaluate`: those of `Settings`, such as margin=0.05.
 
     Raises:
+        SpecError: a setting means nothing; said before anything is read.
         CheckpointError: there is no run in the folder, or a file of it is damaged.
         PluginError: jinja2 or matplotlib is not installed.
         LatentrolesError: the page cannot be written.
     """
     path = path or folder / REPORT
-    page = render(folder, data, latent)
+    display, how = boolean("write_report()", "display", display), Settings(**settings)
+    page = render(folder, data, latent, how, display)
     try:
         replace_files({path: page.encode()})
     except OSError as error:
@@ -66,14 +78,18 @@ def write_report(
     return path
 
 
-def render(folder: Path, data: Any = None, latent: str | None = None) -> str:
+def render(folder: Path, data: Any, latent: str | None, how: Settings, display: bool) -> str:
     """The page of a run folder as HTML; arguments as for `write_report`."""
     run, spec = read_run(folder), spec_of(folder)
     rows = metrics.read(folder / metrics.METRICS)
     if (folder / checkpoint.TENSORS).exists():
         checkpoint.load(folder)  # a damaged one is an error, not a page without loops
     report, table = check(spec), routes(spec)
-    measured = [_loops(folder, spec, data, latent), _pictures(folder), _collapse(rows)]
+    measured = [
+        _loops(folder, spec, data, latent, how, display),
+        _pictures(folder),
+        _collapse(rows),
+    ]
     sections = [
         ("routes", "Routes"),
         ("findings", "Findings"),
@@ -104,21 +120,25 @@ def _curves(rows: Sequence[dict[str, Any]], title: str) -> str:
     return figures.svg(curves.chart(rows, title=title, last=metrics.ends(rows)[1]))
 
 
-def _loops(folder: Path, spec: Spec, data: Any, latent: str | None) -> Section:
+def _loops(
+    folder: Path, spec: Spec, data: Any, latent: str | None, how: Settings, display: bool
+) -> Section:
     """What z does on loops; where that cannot be measured, why."""
     try:
         chosen = latent or place_latent(spec, folder)
         where, remarks = own_data(folder) if data is None else (data, unfinished(folder))
         encode, reads = latent_encoder(load(folder), chosen)
         before, _ = latent_encoder(untrained(folder, None), chosen)
-        source, control = sources.read(where, reads=reads), {"untrained": before}
-        found, (z,) = evaluated(source, [encode], reads=reads, controls=control, name=chosen)
+        control = {"untrained": before}
+        found, source, (z,) = evaluated(
+            [encode], where, how, reads=reads, controls=control, name=chosen, display=display
+        )
     except LatentrolesError as error:
-        if data is not None or latent is not None:
+        if data is not None or latent is not None or how.changed:
             raise
         return Section("loops", "Loops", [f"<p>Not measured: {escape(str(error))}</p>"])
     found = replace(found, remarks=(*remarks, *found.remarks))
-    return Section("loops", "Loops", loops.blocks(found, source, z))
+    return Section("loops", "Loops", loops.blocks(found, source, z, how))
 
 
 def _pictures(folder: Path) -> Section:
