@@ -1,5 +1,6 @@
 """Collapse: how much of its space a latent fills, when that is too little, and why."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,86 @@ def test_a_latent_that_nothing_guards_may_not_lose_most_of_its_spread(part: floa
             assert "no loss of phase both keeps it from collapsing" in text
 
 
+WORSE = {
+    "lost": (lambda z: 0.3 * z, ["has lost most of its spread: it varies by "]),
+    "few": (
+        lambda z: z[..., :1] * np.ones(8),
+        ["keeps to few dimensions: its effective rank is 1 of 8. "],
+    ),
+    "both": (
+        lambda z: 0.2 * z[..., :1] * np.ones(8),
+        ["keeps to few dimensions: its effective rank is 1 of 8; it has lost most of its spread: "],
+    ),
+    "constant": (lambda z: 1e-9 * z, ["is all but constant: it varies by "]),
+    "zero": (lambda z: 0.0 * z, ["is all but constant: it varies by 0 "]),
+    "well": (lambda z: z, []),
+}
+
+
+@pytest.mark.parametrize(
+    ("looks", "spoken"),
+    [
+        (["lost", "constant"], ["lost", "constant"]),
+        (["lost", "lost", "few", "few"], ["lost", "few"]),
+        (["few", "zero", "zero"], ["few", "zero"]),
+        # What gets better is no news, and what has been well begins anew.
+        (["both", "few", "lost", "constant"], ["both", "lost", "constant"]),
+        (["constant", "lost", "both", "constant"], ["constant", "few", "constant"]),
+        (["zero", "both", "well", "lost"], ["zero", "lost"]),
+    ],
+)
+def test_a_latent_is_warned_of_again_when_it_gets_worse(
+    looks: list[str], spoken: list[str]
+) -> None:
+    z = np.random.default_rng(0).normal(size=(4, 5, 8))
+    watch = CollapseWatch(jepa(), "both")
+    measured(watch, z)
+    texts = []
+    for look in looks:
+        texts += measured(watch, WORSE[look][0](z))[1]
+        again = CollapseWatch(jepa(), "both")
+        again.restore(json.loads(json.dumps(watch.to_json())))
+        watch = again
+    assert len(texts) == len(spoken)
+    for text, kind in zip(texts, spoken, strict=True):
+        assert text.startswith(f"latent z {WORSE[kind][1][0]}")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "above"), [(0.33, 0.34, 0.51), (0.019, 0.021, 0.031), (0.1, 0.49, 0.51)]
+)
+def test_a_latent_at_the_bound_of_a_warning_is_warned_of_once(
+    low: float, high: float, above: float
+) -> None:
+    z = np.random.default_rng(0).normal(size=(4, 5, 8))
+    watch = CollapseWatch(jepa(), "both")
+    measured(watch, z)
+    parts = 5 * [low, high]
+    assert sum(len(measured(watch, part * z)[1]) for part in parts) == 1
+    measured(watch, above * z)
+    assert len(measured(watch, low * z)[1]) == 1
+
+
+def test_a_rank_at_its_bound_is_warned_of_once() -> None:
+    z = np.random.default_rng(0).normal(size=(4, 5, 8))
+    line = z[..., :1] * np.ones(8)
+    watch = CollapseWatch(jepa(guard=True), "both")
+    mixed = {part: line + part * z for part in (0.01, 0.08, 0.2, 1.0)}
+    ranks = [spread(one.reshape(20, 8)).rank for one in mixed.values()]
+    assert ranks[0] < 1.5 < ranks[1] < 2.25 < ranks[2]
+    said = [len(measured(watch, mixed[part])[1]) for part in (1.0, 0.01, 0.08, 0.01, 0.2, 0.01)]
+    assert said == [0, 1, 0, 0, 0, 1]
+
+
+def test_what_an_earlier_version_remembered_goes_on() -> None:
+    z = np.random.default_rng(0).normal(size=(4, 5, 8))
+    for change, said in (("lost", 0), ("constant", 1)):
+        watch = CollapseWatch(jepa(), "both")
+        measured(watch, z)
+        watch.restore({**watch.to_json(), "said": ["z"]})
+        assert len(measured(watch, WORSE[change][0](z))[1]) == said
+
+
 def test_a_guard_is_that_of_the_phase() -> None:
     s = jepa(live=False, guard=True)
     s.phase("bare", losses=["jepa"])
@@ -231,12 +312,12 @@ def test_a_run_that_collapses_says_so_while_it_runs(
     looked = [row["step"] for row in rows if "latents" in row]
     assert looked == [0, 9, 19, 29, 39, 40]
     warned = [row for row in rows if "warnings" in row]
-    assert len(warned) == 1
-    [text] = warned[0]["warnings"]
-    assert "latent z has lost most of its spread" in text
-    assert "target of jepa is live" in text
-    assert warned[0]["step"] < 40
-    assert result.notes[0] == f"Warning: after step {warned[0]['step']}, {text}"
+    said = [(row["step"], text) for row in warned for text in row["warnings"]]
+    assert [step for step, _ in said] == [9, 19]
+    assert "latent z has lost most of its spread" in said[0][1]
+    assert "latent z is all but constant" in said[1][1]
+    assert all("target of jepa is live" in text for _, text in said)
+    assert result.notes[:2] == tuple(f"Warning: after step {step}, {text}" for step, text in said)
     stds = [row["latents"]["z"]["std"] for row in rows if "z" in row.get("latents", {})]
     assert stds[-1] < 0.02 * stds[0]
 
@@ -286,7 +367,7 @@ def test_latents_are_those_of_the_model(backend: str, collapsed: dict[str, lr.Ru
 def test_what_is_remembered_goes_into_the_checkpoint(collapsed: dict[str, lr.RunResult]) -> None:
     folder = collapsed["torch"].folder
     held = checkpoint.load(folder, "checkpoint_both").record["progress"]["collapse"]
-    assert held["said"] == ["z"]
+    assert held["said"] == {"z": ["lost", "constant"]}
     assert set(held["first"]) == {"z", "w"}
 
 

@@ -1,7 +1,9 @@
 """Layers: neutral definitions, native builds, and the parity of the two backends."""
 
+import inspect
 import json
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -459,3 +461,24 @@ def test_a_layer_that_is_not_there_has_a_near_name():
     with pytest.raises(AttributeError, match=r"lr.nn has no 'conv2d'\. Did you mean 'Conv2d'"):
         nn.conv2d  # noqa: B018
     assert not hasattr(nn, "__wrapped__")
+    with pytest.raises(AttributeError, match=r"lr.nn has no 'resnet'\. Did you mean 'resnet18'"):
+        nn.resnet  # noqa: B018
+
+
+def test_only_layers_and_architectures_are_suggested():
+    with pytest.raises(AttributeError, match=r"lr.nn has no 'xyzzy'\. Known: .*\.$") as caught:
+        nn.xyzzy  # noqa: B018
+    known = str(caught.value).partition("Known: ")[2].rstrip(".").split(", ")
+
+    def makes(value):
+        if inspect.isfunction(value):
+            value = inspect.signature(value).return_annotation
+        return inspect.isclass(value) and issubclass(value, nn.Layer)
+
+    held = {n for n, v in vars(nn).items() if n[0] != "_" and makes(v)}
+    assert known == sorted(held - {"Layer", "from_json"})
+    for name in ("Nearest", "foo", "from_jsn", "Layers", "ACTIVATION", "Parameters"):
+        with pytest.raises(AttributeError) as caught:
+            getattr(nn, name)
+        near = re.search("mean '(.*)'", str(caught.value))
+        assert near is None or near[1] in known

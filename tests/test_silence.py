@@ -1,5 +1,6 @@
 """Losses at zero for many steps: which are spoken of, when, and with what cause."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,50 @@ def test_it_is_named_once_on_its_way_to_zero():
         losses = ({"effect": 1.0, "still": 1.0, "recon": value} for value in values)
         found = [watch.see(held, batch) for held in losses]
         assert [step for step, names in enumerate(found) if names] == named
+
+
+@pytest.mark.parametrize(
+    ("low", "still", "named"),
+    [
+        # Low on what varies is no news; at zero it is, whatever stands still by then.
+        (STEPS * [FALLEN / 2] + 40 * [0.0], lambda step: step > 25, [2 * STEPS]),
+        (STEPS * [FALLEN / 2] + 40 * [0.0], lambda step: step > 39, [2 * STEPS]),
+        # Every batch of a row counts, not the one that ends it.
+        (60 * [FALLEN / 2], lambda step: step != STEPS, [2 * STEPS]),
+        (60 * [FALLEN / 2], lambda step: step == STEPS, []),
+        (60 * [FALLEN / 2], lambda step: step > 30, [30 + STEPS]),
+        # What was said stands as long as it is low: a batch that varies does not end it.
+        (90 * [FALLEN / 2], lambda step: step != 30, [STEPS]),
+        (STEPS * [FALLEN / 2] + [1.0] + STEPS * [FALLEN / 2], lambda step: True, [STEPS, 41]),
+        # At zero it is said while it is at zero.
+        (STEPS * [0.0] + [FALLEN / 2] + STEPS * [0.0], lambda step: False, [STEPS, 41]),
+        (STEPS * [0.0] + [FALLEN / 2] + STEPS * [0.0], lambda step: True, [STEPS]),
+    ],
+)
+def test_whether_it_was_said_is_remembered(low, still, named):
+    watch, found = SilenceWatch(moves(), "main"), []
+    for step, value in enumerate([1.0, *low]):
+        losses = {"effect": 1.0, "still": 1.0, "recon": value}
+        if watch.see(losses, STILL if still(step) else a_batch(step)):
+            found.append(step)
+        again = SilenceWatch(moves(), "main")
+        again.restore(json.loads(json.dumps(watch.to_json())))
+        assert again.to_json() == watch.to_json()
+        watch = again
+    assert found == named
+
+
+@pytest.mark.parametrize("name", ["silent", "idle", "first", "said", "effect"])
+def test_what_an_earlier_version_remembered_is_let_go(name):
+    watch = SilenceWatch(moves(), "main")
+    watch.restore({name: 3})
+    assert watch.to_json() == {"silent": {}, "idle": {}, "first": {}, "said": {}}
+
+
+def test_what_was_said_before_it_was_remembered_is_not_said_again():
+    watch = SilenceWatch(moves(), "main")
+    watch.restore({"silent": {"effect": STEPS, "still": STEPS - 1}, "fallen": {}, "first": {}})
+    assert watch.see({"effect": 0.0, "still": 0.0, "recon": 1.0}, a_batch()) == ["still"]
 
 
 def test_what_a_loss_does_not_observe_may_vary():

@@ -17,6 +17,7 @@ from latentroles.errors import CheckpointError, DataError, SpecError, TrainingEr
 from latentroles.evaluate import curves
 from latentroles.train import EarlyStopping, Interrupted, PhaseSettings, checkpoint, metrics
 from latentroles.train.best import Best
+from latentroles.train.display import Display
 from latentroles.train.run import read_run
 from latentroles.train.validation import divide
 from quadratic import (
@@ -479,8 +480,8 @@ def test_a_file_is_split_and_a_second_file_held_out(
         ({"validation": float("nan")}, DataError, "got nan"),
         ({"validation": True}, DataError, "got True"),
         ({"validate_every": 9}, TrainingError, "validate_every=9 is more than the 8 steps"),
-        ({"validate_every": 0}, TrainingError, "validate_every is a whole number"),
-        ({"validation_batches": 0}, TrainingError, "validation_batches is a whole number"),
+        ({"validate_every": 0}, SpecError, "validate_every .* must be an integer of at least 1"),
+        ({"validation_batches": 0}, SpecError, "validation_batches .* must be an integer"),
         (
             {"validation": None, "early_stopping": EarlyStopping(patience=1)},
             TrainingError,
@@ -504,8 +505,16 @@ def test_a_file_is_split_and_a_second_file_held_out(
         ({"columns": "x"}, SpecError, "columns .* must be a dictionary of strings; .* 'x'"),
         ({"columns": {"x": 3}}, SpecError, "columns .* must be a dictionary of strings"),
         ({"seed": -1}, SpecError, "seed .* must be an integer of at least 0; received -1"),
-        ({"frames": "4"}, TrainingError, "frames is a whole number of at least 1, got '4'"),
-        ({"batch": 0}, TrainingError, "batch is a whole number of at least 1, got 0"),
+        ({"frames": "4"}, SpecError, r"frames \(T of a window\) must be an integer .* '4'. Fix"),
+        ({"frames": None}, SpecError, "frames .* must be an integer .* received None"),
+        ({"frames": np.float64(4)}, SpecError, "frames .* must be an integer"),
+        ({"batch": 0}, SpecError, "batch .* must be an integer of at least 1; received 0. Fix"),
+        ({"collapse_every": True}, SpecError, "collapse_every .* an integer .*; received True"),
+        ({"display": 3}, SpecError, "display must be True, False or .* begin, .*; received 3. Fix"),
+        ({"display": None}, SpecError, "display must be .*; received None"),
+        ({"display": Display}, SpecError, "display must be .*; received <class"),
+        ({"command": [3]}, SpecError, r"command must be .* JSON can hold; received \[3\]. Fix"),
+        ({"command": {"at": {3}}}, SpecError, r"command .* \(Object of type set is not .*\). Fix"),
         ({"optimisers": lr.cosine(0.1, 5)}, TrainingError, "'default' is Cosine. Write lr.adamw"),
         ({"phases": {"main": PhaseSettings(start="best")}}, TrainingError, "is the first one"),
         (
@@ -525,8 +534,36 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+class Place:
+    """A path that is not a `Path`."""
+
+    def __init__(self, path: Any) -> None:
+        self.path = path
+
+    def __fspath__(self) -> Any:
+        return self.path
+
+    def __repr__(self) -> str:
+        return "Place"
+
+
+def test_numbers_and_paths_of_other_kinds_are_taken(
+    backend: QuadraticBackend, tmp_path: Path
+) -> None:
+    whole = ("frames", "batch", "validate_every", "validation_batches", "collapse_every")
+    counts = dict.fromkeys((*whole, "checkpoint_every", "log_every"), np.int32(2))
+    validated(Place(str(tmp_path / "run")), steps=np.int32(3), **counts)
+    run = read_run(tmp_path / "run")
+    assert (run.steps, run.collapse_every, run.validation["batches"]) == ({"main": 3}, 2, 2)
+    validated(resume=Place(str(tmp_path / "run")), steps=np.int32(4), **counts)
+    assert read_run(tmp_path / "run").steps == {"main": 4}
+    phases = {"main": PhaseSettings(steps=np.int64(3))}
+    validated(tmp_path / "own", phases=phases)
+    assert read_run(tmp_path / "own").steps == {"main": 3}
+
+
 @pytest.mark.parametrize("name", ["out", "resume"])
-@pytest.mark.parametrize("folder", ["", 3])
+@pytest.mark.parametrize("folder", ["", 3, Place(""), Place(b"run")])
 def test_a_folder_of_no_path_is_refused(
     backend: QuadraticBackend,
     tmp_path: Path,
@@ -570,6 +607,8 @@ RECIPE: dict[str, Any] = {
     ("wrong", "error", "said"),
     [
         ({"environment": 3}, SpecError, "environment .* must be a string; received 3"),
+        ({"episodes": 0}, SpecError, "recipe: episodes .* an integer of at least 1; received 0"),
+        ({"frames": True}, SpecError, "recipe: frames .* must be an integer .* received True"),
         ({"columns": "x"}, SpecError, "columns .* must be a dictionary of strings; .* 'x'"),
         ({"groups": "near"}, SpecError, "groups .* must be a dictionary of strings; .* 'near'"),
         ({"phases": ["main"]}, SpecError, "phases= takes PhaseSettings"),
@@ -585,6 +624,8 @@ def test_a_recipe_is_refused_where_it_is_declared(
 ) -> None:
     function = lr.recipe(**RECIPE)(lambda: quadratic())
     assert function.recipe.optimisers == {"default": lr.sgd(0.1)}  # one is for all
+    counted = lr.recipe(**{**RECIPE, "steps": np.int64(2)})(lambda: quadratic())
+    assert type(counted.recipe.steps) is int
     with pytest.raises(error, match=said):
         lr.recipe(**{**RECIPE, **wrong})
 

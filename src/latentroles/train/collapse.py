@@ -2,8 +2,8 @@
 
 A latent collapses wholly when it becomes a constant, and in part when it keeps to few of its
 dimensions. One that nothing keeps from collapsing is on its way when most of its spread is lost.
-Only latents that the phase trains are watched. A warning is said once, when it begins, with what
-the declaration and the data say about the cause.
+Only latents that the phase trains are watched. A warning is said once, when it begins, and again
+when it gets worse, with what the declaration and the data say about the cause.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ _CONSTANT = 0.02
 _LOST = 1 / 3
 # It keeps to few dimensions when its effective rank is below both: in dimensions, and in part.
 _FEW, _FEW_OF_ALL = 1.5, 0.02
+# A warning stands up to this many times its bound: a latent that wavers there has it once.
+_RECOVERED = 1.5
 _LEAST_DIMENSIONS = 8  # a pose may well keep to one of two or three
 _SAMPLES = 512  # more tell no more
 
@@ -74,13 +76,13 @@ class CollapseWatch:
 
     Attributes:
         first: latent -> its std when it was measured first.
-        said: the latents that a warning stands for.
+        said: latent -> the kinds of collapse that a warning stands for; see `_kinds`.
     """
 
     spec: Spec
     phase: str
     first: dict[str, float] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    said: dict[str, list[str]] = field(default_factory=dict)
     _bare: dict[str, bool] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -102,16 +104,25 @@ class CollapseWatch:
             found = spread(array.reshape(int(np.prod(array.shape[:axes])), -1))
             measured[name] = {"rank": round(found.rank, 4), "std": float(f"{found.std:.4g}")}
             before = self.first.setdefault(name, found.std)
-            what = _collapsed(found, before)
-            if what is None and found.std <= _LOST * before and self._unguarded(name):
-                what = f"has lost most of its spread: {_varies(found, before)}"
-            if what is None:
-                self.said = [known for known in self.said if known != name]
-            elif name not in self.said:
-                self.said.append(name)
+            what = self._news(name, found, before)
+            if what:
                 cause = "; ".join(likely_causes(self.spec, self.phase, name, batch))
                 warnings.append(f"latent {name} {what}. Likely cause: {cause}.")
         return measured, warnings
+
+    def _news(self, latent: str, found: Spread, first: float) -> str:
+        """What is wrong with a latent that has not been said, in words, or ""; it is said then."""
+        bare = _LOST * _RECOVERED * first >= found.std and self._unguarded(latent)
+        begun = _kinds(found, first, bare)
+        standing = _kinds(found, first, bare, _RECOVERED)
+        before = [kind for kind in self.said.pop(latent, ()) if kind in standing]
+        said = before + [kind for kind in begun if kind not in before]
+        if said:
+            self.said[latent] = said
+        if "constant" in before:  # nothing is worse
+            return ""
+        new = ["constant"] if "constant" in begun else said[len(before) :]
+        return "; it ".join(_words(kind, found, first) for kind in new)
 
     def _unguarded(self, latent: str) -> bool:
         if latent not in self._bare:
@@ -120,11 +131,17 @@ class CollapseWatch:
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `restore` takes."""
-        return {"first": dict(self.first), "said": list(self.said)}
+        said = {name: list(kinds) for name, kinds in self.said.items()}
+        return {"first": dict(self.first), "said": said}
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Goes on from what `to_json` gave."""
-        self.first, self.said = dict(data["first"]), list(data["said"])
+        said = data["said"]
+        if not isinstance(said, Mapping):
+            # An earlier version kept no kind: the mildest, so that a worse one is not missed.
+            said = {name: ["lost"] for name in said}
+        self.first = dict(data["first"])
+        self.said = {name: list(kinds) for name, kinds in said.items()}
 
 
 def trained_latents(spec: Spec, phase: str) -> tuple[str, ...]:
@@ -140,16 +157,30 @@ def trained_latents(spec: Spec, phase: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _collapsed(found: Spread, first: float) -> str | None:
-    """What is wrong, in words, or None."""
-    if found.std <= _CONSTANT * max(found.size, first):
-        return f"is all but constant: {_varies(found, first)}"
+def _kinds(found: Spread, first: float, bare: bool, slack: float = 1.0) -> list[str]:
+    """The kinds of collapse: "constant", "few" dimensions, and "lost" spread of a bare latent.
+
+    Args:
+        bare: whether nothing keeps it from collapsing.
+        slack: how often its bounds a latent may reach and still count.
+    """
     few = max(_FEW, _FEW_OF_ALL * found.dimensions)
-    if found.dimensions >= _LEAST_DIMENSIONS and found.rank < few:
+    held = {
+        "constant": found.std <= slack * _CONSTANT * max(found.size, first),
+        "few": found.dimensions >= _LEAST_DIMENSIONS and found.rank < slack * few,
+        "lost": bare and found.std <= slack * _LOST * first,
+    }
+    return [kind for kind, holds in held.items() if holds]
+
+
+def _words(kind: str, found: Spread, first: float) -> str:
+    if kind == "constant":
+        return f"is all but constant: {_varies(found, first)}"
+    if kind == "few":
         return (
             f"keeps to few dimensions: its effective rank is {found.rank:.2g} of {found.dimensions}"
         )
-    return None
+    return f"has lost most of its spread: {_varies(found, first)}"
 
 
 def _varies(found: Spread, first: float) -> str:
@@ -217,4 +248,6 @@ def _columns(spec: Spec, latent: str) -> list[str]:
 def never_varies(column: np.ndarray) -> bool:
     """Whether all entries of all windows are equal: (batch, T, ...)."""
     entries = column.reshape(-1, *column.shape[2:])
-    return len(entries) > 1 and bool((entries == entries[0]).all())
+    if len(entries) < 2 or not (entries[-1] == entries[0]).all():  # quick, and mostly enough
+        return False
+    return bool((entries == entries[0]).all())

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
+from latentroles.errors import SpecError, user_line
 from latentroles.train.run import RunResult
 
 _LINES_PER_PHASE = 10
@@ -30,6 +31,19 @@ class Display(Protocol):
     def update(self, done: int, losses: Mapping[str, float]) -> None: ...
 
     def end(self) -> None: ...
+
+
+def asked_display(asked: Any) -> Display:
+    """Returns the display that display= of `train` asks for; raises SpecError where it is none."""
+    if isinstance(asked, bool):
+        return make_display(asked)
+    methods = ("note", "begin", "update", "end")
+    if isinstance(asked, type) or not all(callable(getattr(asked, m, None)) for m in methods):
+        raise SpecError(
+            f"{user_line()}train: display must be True, False or an object with the methods "
+            f"{', '.join(methods)}; received {asked!r}. Fix: pass display=False for silence."
+        )
+    return asked
 
 
 def make_display(wanted: bool, stream: TextIO | None = None) -> Display:

@@ -17,6 +17,14 @@ from latentroles.train.settings import (
     refuse_other,
 )
 
+_COUNTS = {
+    "episodes": "how many are collected",
+    "episode_steps": "actions per episode",
+    "frames": "T of a window",
+    "batch": "windows per step",
+    "steps": "optimiser steps of each phase",
+}
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -52,12 +60,9 @@ class Recipe:
     phases: Mapping[str, PhaseSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "episode_steps", "frames", "batch", "steps"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SpecError(
-                    f"A recipe's {name} is a whole number of at least 1, not {value!r}."
-                )
+        for name, meaning in _COUNTS.items():
+            value = arguments.integer("recipe", name, getattr(self, name), meaning)
+            object.__setattr__(self, name, value)
         if self.frames > self.episode_steps + 1:
             raise SpecError(
                 f"Windows of {self.frames} frames do not fit into episodes of "

@@ -80,7 +80,8 @@ class PhaseSettings:
 
     def __post_init__(self) -> None:
         if self.steps is not None:
-            arguments.integer("PhaseSettings", "steps", self.steps, "optimiser steps")
+            steps = arguments.integer("PhaseSettings", "steps", self.steps, "optimiser steps")
+            object.__setattr__(self, "steps", steps)
         arguments.choice("PhaseSettings", "start", self.start, STARTS)
         refuse_other(self.early_stopping)
         if self.groups is not None:

@@ -36,15 +36,19 @@ class SilenceWatch:
     Attributes:
         losses: those that are watched, all but those with a margin.
         silent: loss -> its steps at zero in a row, up to now.
-        fallen: loss -> its steps at zero or far below its first value in a row, up to now.
+        idle: loss -> its steps in a row, up to now, at which it was at zero or far below its first
+            value and nothing that it observes varied; not counted while it is spoken of.
         first: loss -> its size when it was seen first.
+        said: loss -> "silent" or "idle", as long as that it was said stands: "silent" while it is
+            at zero, "idle" while it is at zero or far below its first value.
     """
 
     spec: Spec
     phase: str
     silent: dict[str, int] = field(default_factory=dict)
-    fallen: dict[str, int] = field(default_factory=dict)
+    idle: dict[str, int] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         declared = self.spec.losses
@@ -52,22 +56,24 @@ class SilenceWatch:
         self.losses = tuple(name for name in names if not has_margin(declared[name].expr))
 
     def see(self, losses: Losses, batch: Batch) -> list[str]:
-        """Returns the losses that have now been silent for `STEPS` steps in a row.
+        """Returns the losses that are to be spoken of now, after `STEPS` such steps in a row.
 
         Args:
             batch: of this step.
         """
         sizes = {name: abs(losses[name]) for name in self.losses}
         self.first = {**sizes, **self.first}
-        low = {name: max(ZERO, FALLEN * self.first[name]) for name in sizes}
-        self.silent = _counted(self.silent, [n for n, size in sizes.items() if size <= ZERO])
-        self.fallen = _counted(self.fallen, [n for n, size in sizes.items() if size <= low[n]])
+        low = [n for n, size in sizes.items() if size <= max(ZERO, FALLEN * self.first[n])]
+        zero = [n for n in low if sizes[n] <= ZERO]
+        stands = {"silent": zero, "idle": low}
+        self.said = {n: kind for n, kind in self.said.items() if n in stands[kind]}
+        still = [n for n in low if n not in self.said and self._stands_still(n, batch)]
+        self.silent, self.idle = _counted(self.silent, zero), _counted(self.idle, still)
         found = []
-        for name, steps in self.fallen.items():
-            at_zero = self.silent.get(name) == STEPS
-            if steps == STEPS:
-                found += [name] if at_zero or self._stands_still(name, batch) else []
-            elif at_zero and not self._stands_still(name, batch):  # else it has been spoken of
+        for name in low:
+            idle = self.idle.get(name, 0) >= STEPS
+            if name not in self.said and (idle or self.silent.get(name, 0) >= STEPS):
+                self.said[name] = "idle" if idle else "silent"
                 found.append(name)
         return found
 
@@ -95,7 +101,7 @@ class SilenceWatch:
             latents: those that the loss reads, (batch, ..., *event), by name.
         """
         cause = "; ".join(self.causes(loss, batch, latents))
-        if self.silent.get(loss) == STEPS:
+        if self.silent.get(loss, 0) >= STEPS:
             what = f"has been 0 for {STEPS} steps, and moves nothing"
         else:
             what = (
@@ -131,15 +137,20 @@ class SilenceWatch:
         """Returns what `restore` takes."""
         return {
             "silent": dict(self.silent),
-            "fallen": dict(self.fallen),
+            "idle": dict(self.idle),
             "first": dict(self.first),
+            "said": dict(self.said),
         }
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Goes on from what `to_json` gave."""
-        # Of a run of an earlier version nothing is known: the counts begin anew.
-        self.silent, self.fallen = dict(data.get("silent", {})), dict(data.get("fallen", {}))
-        self.first = dict(data.get("first", {}))
+        # An earlier version kept a count for each loss instead, whose name may be one of these:
+        # of its run nothing is known, and the counts begin anew.
+        held = {key: dict(value) for key, value in data.items() if isinstance(value, Mapping)}
+        self.silent, self.idle = held.get("silent", {}), held.get("idle", {})
+        self.first = held.get("first", {})
+        spoken = {name: "silent" for name, steps in self.silent.items() if steps >= STEPS}
+        self.said = held.get("said", spoken)  # one between them kept none
 
 
 def _counted(before: Mapping[str, int], still: Iterable[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,11 @@ from latentroles.errors import LatentrolesError, SpecError, TrainingError
 from latentroles.evaluate import curves
 from latentroles.rules import check
 from latentroles.spec import Spec
-from latentroles.train import metrics
+from latentroles.train import given, metrics
 from latentroles.train.batches import Batches
 from latentroles.train.best import Best
-from latentroles.train.display import Display, make_display
+from latentroles.train.display import Display, asked_display
 from latentroles.train.frames import frames_of, refuse_short
-from latentroles.train.given import refuse_arguments
 from latentroles.train.phases import (
     Outcome,
     PhaseTraining,
@@ -76,7 +76,7 @@ def train(
     *,
     backend: str = "torch",
     steps: int | None = None,
-    out: str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     optimisers: Any = None,
     groups: Mapping[str, str] | None = None,
     seed: int = 0,
@@ -92,7 +92,7 @@ def train(
     phases: Mapping[str, PhaseSettings] | None = None,
     skip_if_trained: bool = False,
     collapse_every: int | None = None,
-    resume: str | Path | None = None,
+    resume: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 100,
     log_every: int = 1,
     display: bool | Display = True,
@@ -150,23 +150,15 @@ def train(
         Interrupted: Ctrl-C was pressed once; the run is saved.
     """
     stages = Stages() if stages is None else stages
-    screen = make_display(display) if isinstance(display, bool) else display
-    refuse_arguments(
-        spec,
-        out,
-        resume,
-        skip_if_trained,
-        groups=groups,
-        columns=columns,
-        steps=steps,
-        frames=frames,
-        batch=batch,
-        checkpoint_every=checkpoint_every,
-        log_every=log_every,
-        validate_every=validate_every,
-        validation_batches=validation_batches,
-        collapse_every=collapse_every,
-    )
+    screen, command = asked_display(display), given.command_line(command)
+    out, resume = given.folder("out", out), given.folder("resume", resume)
+    given.refuse_arguments(spec, out, resume, skip_if_trained, groups=groups, columns=columns)
+    steps, frames = given.count("steps", steps), given.count("frames", frames)
+    batch, log_every = given.count("batch", batch), given.count("log_every", log_every)
+    validate_every = given.count("validate_every", validate_every)
+    validation_batches = given.count("validation_batches", validation_batches)
+    collapse_every = given.count("collapse_every", collapse_every)
+    checkpoint_every = given.count("checkpoint_every", checkpoint_every)
     seed = arguments.integer("train", "seed", seed, "of weights, noise and windows", minimum=0)
     before = _run_before(out, resume, skip_if_trained)
     if before is not None:  # first of all: of another spec, nothing else would fit either
@@ -223,15 +215,15 @@ def train(
         collapse_every=collapse_every or (before.collapse_every if before else 100),
         versions=versions(backend),
         started=utc_now(),
-        command=dict(command or {}),
+        command=command,
     )
     settings, position = asked, Position()
     if resume is not None and before is not None:
-        settings, position = _resumed(before, asked, Path(resume), steps)
+        settings, position = _resumed(before, asked, resume, steps)
     elif out is not None and before is not None:
-        settings, position = _taken_over(before, asked, Path(out))
+        settings, position = _taken_over(before, asked, out)
     elif out is not None:
-        refuse_occupied(Path(out))
+        refuse_occupied(out)
     plans = with_steps(plans, settings.steps)
     training = PhaseTraining(
         spec=spec,
@@ -247,7 +239,7 @@ def train(
     )
     training.prepare()  # what cannot be compiled or restored leaves no trace in a folder
     if before is None:
-        folder = create(None if out is None else Path(out), f"{spec.name}-{backend}")
+        folder = create(out, f"{spec.name}-{backend}")
     else:
         folder = Path(str(resume or out))
         if resume is None:
@@ -289,18 +281,16 @@ def train(
     return result
 
 
-def _run_before(
-    out: str | Path | None, resume: str | Path | None, skip_if_trained: bool
-) -> Run | None:
+def _run_before(out: Path | None, resume: Path | None, skip_if_trained: bool) -> Run | None:
     """The run that the folder holds, if this one builds on it."""
     if resume is not None:
-        return read_run(Path(resume))
-    if skip_if_trained and (Path(str(out)) / RUN).exists():
-        return read_run(Path(str(out)))
+        return read_run(resume)
+    if skip_if_trained and out is not None and (out / RUN).exists():
+        return read_run(out)
     return None
 
 
-def _every_before(before: Run | None, resume: str | Path | None) -> Mapping[str, int] | None:
+def _every_before(before: Run | None, resume: Path | None) -> Mapping[str, int] | None:
     """When a resumed run was validated: its steps may be others by now."""
     if before is None or resume is None or before.validation is None:
         return None

@@ -46,6 +46,11 @@ from .transformers import transformer as transformer
 from .transformers import transformer_block as transformer_block
 from .transformers import vit as vit
 
+_ARCHITECTURES = (
+    *("linear", "mlp", "gru", "cnn", "resnet18", "conv_encoder", "conv_decoder"),
+    *("transformer", "transformer_block", "vit"),
+)
+
 if not TYPE_CHECKING:  # a type checker knows what there is
 
     def __getattr__(name: str) -> None:
@@ -56,5 +61,6 @@ if not TYPE_CHECKING:  # a type checker knows what there is
                 "averages. Fix: lr.nn.GroupNorm(groups, channels) for pictures, "
                 "lr.nn.LayerNorm(shape) for vectors."
             )
-        known = [known for known in globals() if not known.startswith("_")]
+        layers = [n for n, v in globals().items() if isinstance(v, type) and issubclass(v, Layer)]
+        known = [n for n in layers if n != "Layer"] + list(_ARCHITECTURES)
         raise AttributeError(f"lr.nn has no {name!r}.{nearest(name, known)}")
