@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -26,7 +26,7 @@ from scipy.optimize import linear_sum_assignment
 
 import latentroles as lr
 from latentroles.errors import LatentrolesError, ShapeError, SpecError
-from latentroles.spec import array_functions, array_pieces, losses, pixel_losses
+from latentroles.spec import array_functions, array_losses, array_pieces, losses, pixel_losses
 from latentroles.spec.array_functions import (
     all_array_functions,
     array_function,
@@ -1130,3 +1130,12 @@ def test_what_keeps_its_axes_may_stand_in_a_loop():
     x = s.observation("x", (1, 4, 4))
     h = lr.scan(lambda h, u: h + losses.call("pixel_error", u - 1.0), init=lr.zeros(4, 4), xs=x)
     assert h.type == x.type.with_shape((4, 4)).with_axis("time", -1)
+
+
+def test_one_process_may_trace_in_64_bits_and_then_in_32():
+    """The indices of pairs are kept between calls, and JAX keeps what it made of them."""
+    rank = partial(array_losses.goal_ranking, margin=0.1, pairs=1024)
+    with x64():
+        jax.make_jaxpr(rank)(np.zeros((2, 6, 4)))
+    (out,) = jax.make_jaxpr(rank)(np.zeros((2, 6, 4), np.float32)).out_avals
+    assert out.dtype == np.float32

@@ -85,4 +85,5 @@ def _pairs(frames: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     if len(first) > most:
         keep = np.linspace(0, len(first) - 1, most).round().astype(int)
         first, second = first[keep], second[keep]
-    return first, second
+    # JAX keeps an array that it has seen in 64 bits so, and is given this one again in 32.
+    return first.astype(np.int32), second.astype(np.int32)
