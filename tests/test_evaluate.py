@@ -1059,6 +1059,7 @@ def test_what_a_latent_reads_is_found_out(runs):
         (["torch", "--json", "nowhere/found.json"], "the folder nowhere does not exist. Fix: make"),
         (["torch", "--json", "torch"], r"torch could .*a folder itself. Fix: give a file in it\.$"),
         (["torch", "--json", ""], "--json names no file: it is empty"),
+        (["torch", "--episodes", "4"], "--episodes is of the walks in an environment"),
         (["torch", "--margin", "0"], "margin must be a number greater than 0"),
         (["torch", "--lags", "1,0"], "lags .*received 0"),
         (["torch", "--tau", "-1"], "tau .*received -1"),
@@ -1101,10 +1102,33 @@ def test_a_separation_is_a_choice():
     share = found.value("beats").mean
     assert 0.4 < share < 0.8
     assert found.verdict == "merges places"
-    assert f"({share:.3g} of the revisits are nearer than every wrong place" in str(found)
+    assert f"({share:.3g} of the revisits nearer than every wrong place" in str(found)
     assert found.to_json()["separation"] == 0.9
     passed = lr.evaluate(merged, shown(), **settings, separation=share - 0.01)
     assert passed.verdict == "pass"
+    assert f"; {share:.3g} of the revisits nearer than every wrong place; separation" in str(passed)
+
+
+def test_a_leak_that_cannot_be_measured_is_noted():
+    found = lr.evaluate(cells, shown(), episodes=2, steps=8, tau=2, only=["leakage"], lags=[1])
+    assert found.seeds[0].values["leak_a1"] is None
+    assert any(
+        n.startswith("no leak is measured of a1, last: no place has 12") for n in found.notes
+    )
+
+
+def test_seeds_that_are_one_training_are_noted():
+    twins = [lambda f: leaky(0.05)(f), lambda f: leaky(0.05)(f)]
+    assert any("are they one training?" in n for n in lr.evaluate(twins, shown(), **QUICK).notes)
+    others = [leaky(0.05), leaky(0.06)]
+    assert not any("one training" in n for n in lr.evaluate(others, shown(), **QUICK).notes)
+
+
+def test_json_says_how_it_was_measured():
+    told = lr.evaluate(cells, shown(), **QUICK, tau=3, distance="grid").to_json()["settings"]
+    assert (told["episodes"], told["steps"], told["tau"], told["seed"]) == (12, 30, 3, 0)
+    assert (told["distance"], told["only"], told["lags"]) == ("grid", ["spreads"], [1, 2])
+    assert "episodes" not in lr.evaluate(cells, trajectories(), **QUICK).to_json()["settings"]
 
 
 def test_a_pass_on_hardly_any_unlike_frames_is_vacuous():
@@ -1136,6 +1160,7 @@ def test_a_leak_is_noted_beside_a_pass():
 def test_it_is_said_in_how_many_seeds_the_margin_held():
     found = lr.evaluate([leaky(0.01), leaky(0.7), leaky(0.02)], shown(), **QUICK)
     assert found.verdict == "fail"
+    assert "fail (in the worst seed revisits lie at " in str(found)
     assert "margin 0.1, held in 2 of 3 seeds)" in str(found)
 
 

@@ -60,14 +60,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     option(
         "--episodes",
         type=int,
-        default=default.episodes,
         metavar="N",
         help=f"walks in --env; default {default.episodes}",
     )
     option(
         "--steps",
         type=int,
-        default=default.steps,
         metavar="N",
         help=f"actions of a walk; default {default.steps}",
     )
@@ -122,7 +120,16 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What those options say, by the names of `Settings`."""
-    return {f.name: getattr(arguments, f.name) for f in fields(Settings) if f.name != "only"}
+    found = {f.name: getattr(arguments, f.name) for f in fields(Settings) if f.name != "only"}
+    for name in ("episodes", "steps"):
+        if found[name] is None:
+            del found[name]
+        elif arguments.env is None:
+            raise SpecError(
+                f"--{name} is of the walks in an environment, and trajectories have their own: "
+                f"give --env NAME, or leave --{name} away."
+            )
+    return found
 
 
 def _lags(text: str) -> tuple[int, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..arguments import boolean, choice
+from ..data import Trajectories
 from ..errors import SpecError, user_line
 from . import asked, sources
 from . import controls as known
@@ -201,5 +203,14 @@ def evaluated(
         margin=settings.margin,
         separation=settings.separation,
         remarks=() if still else (_MOVES,),
+        settings=_used(settings, env_or_data),
     )
     return evaluation, source, found
+
+
+def _used(settings: Settings, env_or_data: Any) -> dict[str, Any]:
+    """The settings that an evaluation has no other place for; trajectories have their own walks."""
+    unused = {"margin", "separation"}
+    if isinstance(env_or_data, (str, Path, Trajectories)):
+        unused |= {"episodes", "steps"}
+    return {name: value for name, value in settings.to_json().items() if name not in unused}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class Evaluation:
         margin: the LCR up to which a revisit counts as the same.
         separation: the share of revisits that are to be nearer than every wrong place.
         remarks: what the caller has to say of the data.
+        settings: how it was measured besides, as JSON values.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Evaluation:
     margin: float
     separation: float
     remarks: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -164,6 +167,12 @@ class Evaluation:
         found += self.remarks
         if self.verdict == "pass":
             found += self._kept()
+        ratios = self._ratios() or []
+        if len(ratios) > 1 and len(set(ratios)) == 1 and ratios[0] > 0:
+            found.append(
+                f"all {len(ratios)} seeds have one and the same LCR: are they one training? What "
+                "is said of encoders trained like them takes them for as many"
+            )
         if self.aliased:
             found.append(
                 f"{self.aliased:.0%} of visits show a frame that is seen at another place, too; "
@@ -202,6 +211,7 @@ class Evaluation:
                 "nuisances": list(self.nuisances),
                 "margin": self.margin,
                 "separation": self.separation,
+                "settings": dict(self.settings),
                 "verdict": self.verdict,
                 "because": self._because().strip(" ()"),
                 "claim": asdict(self.claim),
@@ -251,19 +261,25 @@ class Evaluation:
             return " (every visit to a place shows the same frame)"
         if verdict == "vacuous here":
             return f" (only {self.unlike:.2g} of the revisits look different)"
+        told = self._told()
+        share = (
+            f"{min(told):.3g} of the revisits nearer than every wrong place; "
+            f"separation {self.separation:g}"
+            if told
+            else "separation not measured"
+        )
         if verdict == "merges places":
-            return (
-                f" ({min(self._told()):.3g} of the revisits are nearer than every wrong place; "
-                f"separation {self.separation:g})"
-            )
+            return f" ({share})"
         ratios = self._ratios()
         if verdict not in ("pass", "fail") or ratios is None:
             return ""
-        within = sum(ratio <= self.margin for ratio in ratios)
-        held = f", held in {within} of {len(ratios)} seeds" if len(ratios) > 1 else ""
+        worst = held = ""
+        if len(ratios) > 1:
+            within = sum(ratio <= self.margin for ratio in ratios)
+            worst, held = "in the worst seed ", f", held in {within} of {len(ratios)} seeds"
         return (
-            f" (revisits lie at {max(ratios):.3g} of the distance between places; "
-            f"margin {self.margin:g}{held})"
+            f" ({worst}revisits lie at {max(ratios):.3g} of the distance between places; "
+            f"margin {self.margin:g}{held}{'; ' + share if verdict == 'pass' else ''})"
         )
 
 

@@ -36,7 +36,7 @@ from .visits import Visits
 LAGS = (1, 2)
 NOISE = 0.25  # of the distance between places
 _PLACES, _VISITS = 16, 300  # the most that are probed, and visits of each
-_LEAST = 12  # visits to a place, in at least two episodes
+LEAST_VISITS = 12  # to a place, in at least two episodes
 _CLASSES = 16  # a nuisance of more values is cut into 8 at its quantiles, if it is a number
 _BINS = 8
 _STRENGTHS, _SCALED_STRENGTHS = (0.1, 10.0), (1.0, 100.0)  # of a probe's penalty
@@ -185,7 +185,7 @@ def _probed(visits: Visits, label: np.ndarray, rng: np.random.Generator) -> list
     groups = np.split(order, starts[1:]) if len(places) else []
     found = []
     for group in sorted(groups, key=len, reverse=True):
-        if len(group) < _LEAST or len(found) == _PLACES:
+        if len(group) < LEAST_VISITS or len(found) == _PLACES:
             break
         if len(np.unique(visits.episode[group])) > 1 and len(np.unique(label[group])) > 1:
             found.append(np.sort(rng.permutation(group)[:_VISITS]))

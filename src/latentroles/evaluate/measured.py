@@ -12,7 +12,7 @@ from ..arguments import choice, integer
 from ..errors import SpecError, user_line
 from . import asked, spreads
 from .controls import reckoning
-from .leakage import LAGS, Leak, Nuisance, actions_leaked, nuisances_leaked
+from .leakage import LAGS, LEAST_VISITS, Leak, Nuisance, actions_leaked, nuisances_leaked
 from .narrow import narrowed
 from .retrieval import Retrieval, retrieve
 from .spreads import Collapse, Drift, Spread
@@ -202,10 +202,15 @@ def measure(
         parts["nuisances"] = {}
         if not spread.degenerate:
             parts["nuisances"] = nuisances_leaked(visits, z, spread.apart.mean, periods, seed)
-        for k, leak in parts["actions"].items():
-            values |= _leak(f"a{k}", leak)
-        for name, nuisance in parts["nuisances"].items():
-            values |= _leak(name, nuisance.leak)
+        leaks = {f"a{k}": leak for k, leak in parts["actions"].items()}
+        leaks |= {name: nuisance.leak for name, nuisance in parts["nuisances"].items()}
+        for name, leak in leaks.items():
+            values |= _leak(name, leak)
+        if unread := [name for name, leak in leaks.items() if leak is None]:
+            notes.append(
+                f"no leak is measured of {', '.join(unread)}: no place has {LEAST_VISITS} visits, "
+                "of two episodes, that differ in it; it takes more episodes, or coarser places"
+            )
     if "collapse" in only:
         parts["collapse"] = kept = spreads.collapse(visits, own, seed, turned=z)
         names = ("rank", "std", "least_std", "cosine", "probe", "majority")

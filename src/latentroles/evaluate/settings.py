@@ -55,6 +55,12 @@ class Settings:
         }.items():
             object.__setattr__(self, name, value)
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; a function by its name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found["distance"] = None if self.distance is None else _shown(self.distance)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
     @property
     def changed(self) -> str:
         """Those that are not the defaults, such as "margin 0.2 (default 0.1)"; "" for none."""
