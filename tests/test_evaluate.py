@@ -1027,7 +1027,7 @@ def test_help_says_that_parameters_are_of_the_environment(capsys):
         main(["evaluate", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "an argument of the environment of --env, such as -p cells=9" in said
-    assert "arguments of that environment from YAML" in said
+    assert "arguments of the environment of --env from YAML" in said
     assert "spec's function" not in said
 
 

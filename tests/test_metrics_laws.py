@@ -223,7 +223,7 @@ def pairs_agree_with_their_definitions(seed):
         shares = (which & (far < nearest[:, None])).sum(axis=1)[asked] / which.sum(axis=1)[asked]
         assert found[name] == pytest.approx(shares.mean())
     assert found["lcr"] == pytest.approx(np.sqrt(far[positive].mean() / far[negative].mean()))
-    if visits.varied:
+    if visits.view is not None:
         unlike = positive & (visits.view[:, None] != visits.view[None, :])
         assert found["lcr_unlike"] == pytest.approx(
             np.sqrt(far[unlike].mean() / far[negative].mean())
@@ -711,8 +711,8 @@ MUTANTS = {
     ),
     "reckoning of everything": (
         controls,
-        "_within(visits.label, z)\n    total",
-        "z - z.mean(axis=0)\n    total",
+        "z - group_means(z, label)[label]",
+        "z - z.mean(axis=0)",
         m7_dead_reckoning_is_flagged,
     ),
     "probes are judged on what they saw": (

@@ -4,8 +4,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from latentroles.commands.parameter_files import ParameterFile
-from latentroles.commands.specs import read_parameters
+from latentroles.commands.specs import add_parameters, read_parameters
 from latentroles.errors import SpecError
 from latentroles.evaluate.distances import NAMED
 from latentroles.evaluate.settings import Settings
@@ -22,22 +21,7 @@ def add_measured_on(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--env", metavar="NAME", help="an environment to walk in; -p sets its arguments"
     )
-    parser.add_argument(
-        "-p",
-        "--parameter",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="an argument of the environment of --env, such as -p cells=9; may be repeated",
-    )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        dest="parameter",
-        type=ParameterFile,
-        action="append",
-        help="arguments of that environment from YAML, JSON or TOML; -p overrides them",
-    )
+    add_parameters(parser, "the environment of --env", "cells=9", "")
 
 
 def measured_on(arguments: argparse.Namespace) -> Any:

@@ -34,16 +34,20 @@ def add_spec(parser: argparse.ArgumentParser, *, optional: bool = False) -> None
     add_parameters(parser)
 
 
-def add_parameters(parser: argparse.ArgumentParser) -> None:
-    """Declares -p and --config, which fill one list."""
+def add_parameters(
+    parser: argparse.ArgumentParser,
+    of: str = "the spec's function",
+    example: str = "dim=128",
+    listed: str = "; `latentroles plugins SPEC` lists them",
+) -> None:
+    """Declares -p and --config, which fill one list of arguments `of` something."""
     parser.add_argument(
         "-p",
         "--parameter",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="an argument of the spec's function, such as -p dim=128; may be repeated; "
-        "`latentroles plugins SPEC` lists them",
+        help=f"an argument of {of}, such as -p {example}; may be repeated{listed}",
     )
     parser.add_argument(
         "--config",
@@ -51,7 +55,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
         dest="parameter",
         type=ParameterFile,
         action="append",
-        help="arguments of the spec's function from YAML, JSON or TOML; -p overrides them",
+        help=f"arguments of {of} from YAML, JSON or TOML; -p overrides them",
     )
 
 

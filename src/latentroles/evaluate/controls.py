@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import DataError, user_line
 from .narrow import numbered
+from .spreads import group_means
 from .visits import Visits
 
 MOST_FRAMES = 1500  # that differ: of more, distances are kept within about 10 %
@@ -86,7 +87,9 @@ def reckoning(visits: Visits, z: np.ndarray) -> float:
     past = [time_index(visits)]
     if visits.pose is not None and visits.actions is not None and visits.actions.shape[1]:
         past.append(dead_reckoned(visits))
-    x, y = _within(visits.label, np.concatenate(past, axis=1)), _within(visits.label, z)
+    label = visits.label
+    x = np.concatenate(past, axis=1)
+    x, y = x - group_means(x, label)[label], z - group_means(z, label)[label]
     total = float(np.sum((z - z.mean(axis=0)) ** 2))
     episodes = np.unique(visits.episode)
     if len(episodes) < 2:
@@ -117,10 +120,3 @@ def _usual(moves: np.ndarray) -> np.ndarray:
         return np.zeros(3)
     kinds, counts = np.unique(moved, axis=0, return_counts=True)
     return kinds[counts.argmax()]
-
-
-def _within(label: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (N, D) less the mean of their place."""
-    counts = np.bincount(label)[:, None]
-    means = np.stack([np.bincount(label, column) for column in values.T], axis=1) / counts
-    return values - means[label]

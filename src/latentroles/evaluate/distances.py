@@ -34,9 +34,9 @@ def between(
         episode: (N,) integers.
         distance: as for `sources.read`.
     """
-    places, label = np.unique(place.reshape(len(place), -1), axis=0, return_inverse=True)
     if distance is None:
         return None
+    places, label = np.unique(place.reshape(len(place), -1), axis=0, return_inverse=True)
     if distance == "grid":
         return np.abs(places[:, None] - places[None]).sum(axis=-1).astype(float)
     if distance == "steps":

@@ -238,22 +238,14 @@ class Evaluation:
         """Notes of what z tells, given place, of more than half that there is: it is not of G2."""
         found = []
         for name in self.metrics:
-            bits, permuted, entropy = (
-                self._mean(name + form) for form in ("", "_permuted", "_entropy")
-            )
-            if bits is None or permuted is None or not entropy:
-                continue
-            if bits - permuted > _KEPT * entropy:
+            read = [self.value(name + form) for form in ("", "_permuted", "_entropy")]
+            bits, permuted, entropy = (over.mean if over else 0.0 for over in read)
+            if bits - permuted > _KEPT * entropy > 0:
                 found.append(
                     f"{_title(name)}: visits to a place lie close together, but how they differ "
                     f"still tells {bits:.2f} of {entropy:.2f} bits"
                 )
         return found
-
-    def _mean(self, metric: str) -> float | None:
-        values = [m.values.get(metric) for m in self.seeds]
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known and len(known) == len(values) else None
 
     def _because(self) -> str:
         verdict = self.verdict

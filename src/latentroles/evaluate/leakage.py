@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .libraries import LinearProbe
-from .spreads import revisit_squares
+from .spreads import group_means, revisit_squares
 from .visits import Visits
 
 LAGS = (1, 2)
@@ -108,18 +108,14 @@ def nuisances_leaked(
     everything = revisit_squares(visits, z)
     for name, code in visits.codes.items():
         alike = revisit_squares(visits, z, code)
-        others = everything.count - alike.count
-        total = everything.mean * everything.count - (
-            alike.mean * alike.count if alike.count else 0
-        )
         label = _few(visits.nuisance[name], code)
         magnitudes, lcr = _by_magnitude(
             visits, z, visits.nuisance[name], (periods or {}).get(name), apart
         )
         found[name] = Nuisance(
             leak=None if label is None else leaked(visits, z, label, seed),
-            differ=float(np.sqrt(max(total, 0.0) / others / apart)) if others else float("nan"),
-            agree=float(np.sqrt(alike.mean / apart)) if alike.count else float("nan"),
+            differ=float(np.sqrt(everything.without(alike).mean / apart)),
+            agree=float(np.sqrt(alike.mean / apart)),
             magnitudes=magnitudes,
             lcr=lcr,
         )
@@ -206,7 +202,7 @@ def _filled(z: np.ndarray) -> np.ndarray:
 
 def _scaled_within(visits: Visits, z: np.ndarray) -> np.ndarray:
     """z (N, D) as (N, d) of covariance 1 within places, without what does not vary there."""
-    inside = z - _means(visits, z)[visits.label]
+    inside = z - group_means(z, visits.label)[visits.label]
     values, axes = np.linalg.eigh(inside.T @ inside / len(z))
     kept = values > _ROUNDED * float(z.var(axis=0).sum())
     return z @ (axes[:, kept] / np.sqrt(values[kept]))
@@ -214,13 +210,7 @@ def _scaled_within(visits: Visits, z: np.ndarray) -> np.ndarray:
 
 def _between_places(visits: Visits, z: np.ndarray) -> float:
     """The root mean square distance between the means of two places."""
-    return float(np.sqrt(2 * np.sum(_means(visits, z).var(axis=0, ddof=1))))
-
-
-def _means(visits: Visits, z: np.ndarray) -> np.ndarray:
-    """(places, D): the mean at each place."""
-    sums = np.stack([np.bincount(visits.label, column) for column in z.T], axis=1)
-    return sums / np.bincount(visits.label)[:, None]
+    return float(np.sqrt(2 * np.sum(group_means(z, visits.label).var(axis=0, ddof=1))))
 
 
 def _held_out(episode: np.ndarray) -> np.ndarray:

@@ -264,13 +264,10 @@ def _retrieved(found: Retrieval) -> dict[str, float]:
 
 def _unlike(visits: Visits, z: np.ndarray, spread: Spread) -> float:
     """LCR over revisits whose frames differ; NaN where frames are not known, or none do."""
-    if not visits.varied or spread.degenerate:
+    if visits.view is None or spread.degenerate:
         return float("nan")
-    alike = spreads.revisit_squares(visits, z, visits.view)
-    count = spread.revisits.count - alike.count
-    total = spread.revisits.mean * spread.revisits.count
-    total -= alike.mean * alike.count if alike.count else 0.0
-    return float(np.sqrt(max(total, 0.0) / count / spread.apart.mean)) if count else float("nan")
+    unlike = spread.revisits.without(spreads.revisit_squares(visits, z, visits.view))
+    return float(np.sqrt(unlike.mean / spread.apart.mean))
 
 
 def _leak(name: str, leak: Leak | None) -> dict[str, float | None]:

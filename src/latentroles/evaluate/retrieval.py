@@ -124,8 +124,8 @@ def retrieve(visits: Visits, z: np.ndarray, ks: tuple[int, ...] = KS) -> Retriev
         own = [segment.taken(block, start) for segment in pairs.segments(start, stop)]
         pairs.leave_out(block, start, stop)
         nearest_wrong = block.min(axis=1)
+        same = same + bins.counted(np.concatenate([found.squares[found.valid] for found in own]))
         for segment in own:
-            same = same + bins.counted(segment.squares[segment.valid])
             rows = slice(segment.start - start, segment.stop - start)
             for form, valid in (("easy", segment.valid), ("hard", segment.hard)):
                 tie = pairs.tie[segment.start : segment.stop]

@@ -37,6 +37,12 @@ class Squares:
     mean: float
     count: int
 
+    def without(self, part: Squares) -> Squares:
+        """Of those pairs that are not in `part`; NaN where none is left."""
+        count = self.count - part.count
+        left = self.mean * self.count - (part.mean * part.count if part.count else 0.0)
+        return Squares(max(left, 0.0) / count if count else float("nan"), count)
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -168,7 +174,7 @@ def within_share(label: np.ndarray, z: np.ndarray) -> tuple[float, float]:
     if count <= places:
         return float("nan"), float("nan")
     centred = z - z.mean(axis=0)
-    inside = z - _means(z, label)[label]
+    inside = z - group_means(z, label)[label]
     total = centred.T @ centred / (count - 1)
     within = inside.T @ inside / (count - places)
     values, vectors = np.linalg.eigh(total)
@@ -275,20 +281,20 @@ def _within(z: np.ndarray, key: np.ndarray) -> tuple[float, int]:
     _, key = np.unique(key, return_inverse=True)
     key = key.reshape(-1)
     counts = np.bincount(key)
-    inside = np.sum((z - _means(z, key)[key]) ** 2, axis=1)
+    inside = np.sum((z - group_means(z, key)[key]) ** 2, axis=1)
     return float(counts[key] @ inside), int((counts * (counts - 1)).sum() // 2)
 
 
 def _between(z: np.ndarray, key: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(count, count): the sum of squared distances between groups, and the number of pairs."""
     numbers = np.bincount(key, minlength=count)
-    sums = _means(z, key, count) * numbers[:, None]
+    sums = group_means(z, key, count) * numbers[:, None]
     squares = np.bincount(key, np.sum(z**2, axis=1), count)
     cross = numbers[:, None] * squares[None, :]
     return cross + cross.T - 2 * sums @ sums.T, numbers[:, None] * numbers[None, :]
 
 
-def _means(z: np.ndarray, key: np.ndarray, count: int | None = None) -> np.ndarray:
+def group_means(z: np.ndarray, key: np.ndarray, count: int | None = None) -> np.ndarray:
     """(count, D): the mean of each group; 0 where it is empty."""
     count = int(key.max()) + 1 if count is None else count
     order = np.argsort(key, kind="stable")

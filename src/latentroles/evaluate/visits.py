@@ -156,14 +156,6 @@ class Visits:
         return np.where(np.isin(self.view, shared), self.view, -1)
 
     @cached_property
-    def varied(self) -> bool | None:
-        """Whether two visits to one place look different; None where frames are not known."""
-        if self.view is None:
-            return None
-        pairs = np.unique(np.stack([self.label, self.view]), axis=1)
-        return bool((np.bincount(pairs[0]) > 1).any())
-
-    @cached_property
     def revisited(self) -> np.ndarray:
         """(N,) bool: the visits that have a revisit."""
         last = np.lexsort((self.time, self.episode, self.label))
